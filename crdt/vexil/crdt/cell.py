@@ -1,0 +1,178 @@
+"""The cell: the unit of merging, as packed bytes.
+
+A cell is ``lanes: {incarnation -> (seq, hlc, payload)}`` and ``seen: {incarnation -> (seq, by)}`` where ``by`` is the
+dot of the change that raised the entry. A lane is live iff its seq is above the ``seen`` entry of its incarnation.
+Join takes, per incarnation, the lane with the higher seq (equal seq: the larger bytes) and the higher ``seen`` entry.
+Absence is never evidence: nothing is ever removed because somebody did not send it.
+
+Hundreds of thousands of cells live in memory, so each is one ``bytes``: a flat msgpack array with seven items per
+incarnation, ascending. Equal cells are equal bytes. The empty cell is ``EMPTY``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import msgpack
+
+from vexil.crdt.payload import is_tombstone
+
+WIDTH = 7
+"""Items per incarnation: incarnation, lane seq, hlc, payload, seen seq, seen-by incarnation, seen-by seq."""
+EMPTY = b"\x90"
+
+_SHORT_ARRAY_MAX = 15
+_MEDIUM_ARRAY_MAX = 0xFFFF
+# One packer for the process: the kernel is single-threaded, and building one costs more than packing a cell.
+_pack = msgpack.Packer(autoreset=True).pack
+_unpack = msgpack.unpackb
+
+
+class Lane(NamedTuple):
+    """One incarnation's last write to a cell."""
+
+    incarnation: int
+    seq: int
+    hlc: int
+    payload: bytes
+
+
+class Seen(NamedTuple):
+    """Lanes of ``incarnation`` up to ``seq`` have been replaced; ``by`` is the dot of the change that said so."""
+
+    incarnation: int
+    seq: int
+    by: tuple[int, int]
+
+
+class Entry(NamedTuple):
+    """One incarnation's part of a cell, as the fold keeps it; a seq of 0 means that the part is absent."""
+
+    incarnation: int
+    packed: bytes
+    lane_seq: int
+    seen_seq: int
+
+
+def lanes(cell: bytes) -> list[Lane]:
+    """Every lane, dead ones too, ascending by incarnation."""
+    flat = _unpack(cell)
+    return [
+        Lane(flat[i], flat[i + 1], flat[i + 2], flat[i + 3]) for i in range(0, len(flat), WIDTH) if flat[i + 1]
+    ]
+
+
+def live(cell: bytes) -> list[Lane]:
+    """The live lanes, tombstones among them, ascending by incarnation."""
+    flat = _unpack(cell)
+    if len(flat) == WIDTH:
+        return [Lane(flat[0], flat[1], flat[2], flat[3])] if flat[1] > flat[4] else []
+    return [
+        Lane(flat[i], flat[i + 1], flat[i + 2], flat[i + 3])
+        for i in range(0, len(flat), WIDTH)
+        if flat[i + 1] > flat[i + 4]
+    ]
+
+
+def seen(cell: bytes) -> list[Seen]:
+    """Every ``seen`` entry, ascending by incarnation."""
+    flat = _unpack(cell)
+    return [
+        Seen(flat[i], flat[i + 4], (flat[i + 5], flat[i + 6])) for i in range(0, len(flat), WIDTH) if flat[i + 4]
+    ]
+
+
+def has_value(cell: bytes) -> bool:
+    """Whether any live lane is not a tombstone."""
+    flat = _unpack(cell)
+    return any(
+        flat[i + 1] > flat[i + 4] and not is_tombstone(flat[i + 3]) for i in range(0, len(flat), WIDTH)
+    )
+
+
+def write(
+    cell: bytes,
+    *,
+    dot: tuple[int, int],
+    hlc: int,
+    payload: bytes,
+    replaced: Sequence[tuple[int, int]],
+) -> bytes:
+    """The cell after the operation of the change ``dot``: its lane, and ``seen`` raised to each ``replaced`` dot."""
+    incarnation, seq = dot
+    if not replaced and cell == EMPTY:
+        return b"\x97" + _pack(incarnation) + _pack(seq) + _pack(hlc) + _pack(payload) + b"\x00\x00\x00"
+    flat = _unpack(cell)
+    if not replaced and len(flat) == WIDTH and flat[0] == incarnation:
+        _join_lane(flat, 0, seq, hlc, payload)
+        return _pack(flat)
+    for other, other_seq in replaced:
+        _join_seen(flat, _place(flat, other), other_seq, incarnation, seq)
+    _join_lane(flat, _place(flat, incarnation), seq, hlc, payload)
+    return _pack(flat)
+
+
+def join(left: bytes, right: bytes) -> bytes:
+    """The least upper bound: commutative, associative, idempotent."""
+    flat = _unpack(left)
+    other = _unpack(right)
+    for i in range(0, len(other), WIDTH):
+        at = _place(flat, other[i])
+        if other[i + 1]:
+            _join_lane(flat, at, other[i + 1], other[i + 2], other[i + 3])
+        if other[i + 4]:
+            _join_seen(flat, at, other[i + 4], other[i + 5], other[i + 6])
+    return _pack(flat)
+
+
+def entries(cell: bytes, only: Iterable[int] | None = None) -> list[Entry]:
+    """The cell cut by incarnation (of those in ``only``), for a store that keeps a row for each."""
+    flat = _unpack(cell)
+    wanted = None if only is None else frozenset(only)
+    return [
+        Entry(flat[i], b"".join(map(_pack, flat[i : i + WIDTH])), flat[i + 1], flat[i + 4])
+        for i in range(0, len(flat), WIDTH)
+        if wanted is None or flat[i] in wanted
+    ]
+
+
+def from_entries(packed: Sequence[bytes]) -> bytes:
+    """The cell of packed entries that are ascending by incarnation; the inverse of ``entries``."""
+    items = len(packed) * WIDTH
+    if items <= _SHORT_ARRAY_MAX:
+        header = bytes((0x90 | items,))
+    elif items <= _MEDIUM_ARRAY_MAX:
+        header = b"\xdc" + items.to_bytes(2, "big")
+    else:
+        header = b"\xdd" + items.to_bytes(4, "big")
+    return header + (packed[0] if len(packed) == 1 else b"".join(packed))
+
+
+def _place(flat: list[object], incarnation: int) -> int:
+    """Index of the incarnation's items; makes an empty group in order if there is none."""
+    i = 0
+    for i in range(0, len(flat), WIDTH):
+        present: int = flat[i]  # type: ignore[assignment]
+        if present == incarnation:
+            return i
+        if present > incarnation:
+            break
+    else:
+        i = len(flat)
+    flat[i:i] = (incarnation, 0, 0, b"", 0, 0, 0)
+    return i
+
+
+def _join_lane(flat: list[object], i: int, seq: int, hlc: int, payload: bytes) -> None:
+    present: int = flat[i + 1]  # type: ignore[assignment]
+    # Equal seq with other content is a fork (a cloned process). Both sides must still agree: the larger wins, whole.
+    if seq > present or (seq == present and (hlc, payload) > (flat[i + 2], flat[i + 3])):
+        flat[i + 1 : i + 4] = (seq, hlc, payload)
+
+
+def _join_seen(flat: list[object], i: int, seq: int, by_incarnation: int, by_seq: int) -> None:
+    present: int = flat[i + 4]  # type: ignore[assignment]
+    # Equal seq: one of two concurrent writers is remembered; which one must not depend on the order of arrival.
+    if seq > present or (seq == present and (by_incarnation, by_seq) > (flat[i + 5], flat[i + 6])):
+        flat[i + 4 : i + WIDTH] = (seq, by_incarnation, by_seq)
