@@ -73,6 +73,8 @@ def is_tombstone(payload: bytes) -> bool:
 
 def decode(payload: bytes) -> Payload:
     """Total: what cannot be read gives ``Payload("", UNREADABLE)``; members after the value are ignored here."""
+    author: object
+    value: object
     try:
         decoded = msgpack.unpackb(payload, strict_map_key=True, timestamp=0)
         if is_tombstone(payload):

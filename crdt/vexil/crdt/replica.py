@@ -22,7 +22,7 @@ import msgpack
 from vexil.crdt import cell as cells
 from vexil.crdt import change as changes
 from vexil.crdt import payload as payloads
-from vexil.crdt.change import GENESIS, NO_GENERATION, Change, Dot, Operation
+from vexil.crdt.change import CHAIN_BYTES, GENESIS, NO_GENERATION, Change, Dot, Operation
 
 EXISTS = "exists"
 """The field of a generation whose live value says that the generation exists."""
@@ -189,7 +189,10 @@ class Replica:
                 [
                     _HEADER_VERSION,
                     [[i, seq, self._chains[i]] for i, seq in sorted(self.vv.items())],
-                    [[i, [x for pair in sorted(d.items()) for x in pair]] for i, d in sorted(self._deps.items())],
+                    [
+                        [i, [x for pair in sorted(d.items()) for x in pair]]
+                        for i, d in sorted(self._deps.items())
+                    ],
                     self.root.to_bytes(HASH_BITS // 8, "big"),
                 ]
             )
@@ -218,10 +221,17 @@ class Replica:
             version, heads, deps, root = _unpack(header)[:4]
             if version != _HEADER_VERSION:
                 raise ValueError(f"version {version}")
-            self.vv = {i: seq for i, seq, _ in heads}
-            self._chains = {i: chain for i, _, chain in heads}
-            self._deps = {i: dict(zip(flat[::2], flat[1::2], strict=True)) for i, flat in deps}
-            self.root = _from_bytes(root, "big")
+            vv = {i: seq for i, seq, _ in heads}
+            chains = {i: chain for i, _, chain in heads}
+            all_deps = {i: dict(zip(flat[::2], flat[1::2], strict=True)) for i, flat in deps}
+            numbers = [*vv, *vv.values(), *all_deps, *(x for _, flat in deps for x in flat)]
+            if not all(type(number) is int and number > 0 for number in numbers):
+                raise ValueError("an incarnation or seq is not a positive integer")
+            if not all(
+                type(digest) is bytes and len(digest) == CHAIN_BYTES for digest in (*chains.values(), root)
+            ):
+                raise ValueError("a hash is not of 16 bytes")
+            self.vv, self._chains, self._deps, self.root = vv, chains, all_deps, _from_bytes(root, "big")
         except Exception as error:  # noqa: BLE001 - msgpack raises a dozen types on junk
             raise ValueError(f"not a fold header: {error}") from None
 
@@ -340,7 +350,9 @@ class Pen:
             if old != cells.EMPTY:
                 # The own lane needs no `seen`: the higher seq replaces it.
                 seen = tuple((ln.incarnation, ln.seq) for ln in cells.live(old) if ln.incarnation != dot[0])
-            operations.append(Operation(w.object, generation, w.field, payloads.encode(author, w.value), seen))
+            operations.append(
+                Operation(w.object, generation, w.field, payloads.encode(author, w.value), seen)
+            )
         deps = {i: seq for i, seq in replica.vv.items() if i != dot[0] and seq > self._deps.get(i, 0)}
         change = changes.encode(
             dot=dot,

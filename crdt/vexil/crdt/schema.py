@@ -14,6 +14,7 @@ import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from vexil.crdt import replica
 from vexil.crdt.change import NO_GENERATION, Dot
 from vexil.crdt.limits import (
     ENVIRONMENT_NAME_BYTES_MAX,
@@ -100,7 +101,7 @@ def parse_object(text: str) -> tuple[str, str] | None:
 
 # -- fields
 
-EXISTS: Final = "exists"
+EXISTS: Final = replica.EXISTS
 DESCRIPTION: Final = "description"
 OWNER: Final = "owner"
 ARCHIVED: Final = "archived"

@@ -1,0 +1,1 @@
+"""Tests of the pure kernel and of reading its cells."""
