@@ -60,7 +60,9 @@ def lanes(cell: bytes) -> list[Lane]:
     """Every lane, dead ones too, ascending by incarnation."""
     flat = _unpack(cell)
     return [
-        Lane(flat[i], flat[i + 1], flat[i + 2], flat[i + 3]) for i in range(0, len(flat), WIDTH) if flat[i + 1]
+        Lane(flat[i], flat[i + 1], flat[i + 2], flat[i + 3])
+        for i in range(0, len(flat), WIDTH)
+        if flat[i + 1]
     ]
 
 
@@ -81,7 +83,9 @@ def seen(cell: bytes) -> list[Seen]:
     """Every ``seen`` entry, ascending by incarnation."""
     flat = _unpack(cell)
     return [
-        Seen(flat[i], flat[i + 4], (flat[i + 5], flat[i + 6])) for i in range(0, len(flat), WIDTH) if flat[i + 4]
+        Seen(flat[i], flat[i + 4], (flat[i + 5], flat[i + 6]))
+        for i in range(0, len(flat), WIDTH)
+        if flat[i + 4]
     ]
 
 

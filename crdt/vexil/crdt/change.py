@@ -149,7 +149,17 @@ def encode(
     )
     raw = bytes(_pack(body))
     return Change(
-        dot[0], dot[1], hlc, ordered, previous, author, message, idempotency, tuple(operations), tuple(before), raw
+        dot[0],
+        dot[1],
+        hlc,
+        ordered,
+        previous,
+        author,
+        message,
+        idempotency,
+        tuple(operations),
+        tuple(before),
+        raw,
     )
 
 
@@ -161,7 +171,9 @@ def decode(raw: bytes) -> Change:
         body = msgpack.unpackb(raw, timestamp=0)
         if type(body) is not list or len(body) < _FIELDS:
             raise Undecodable("not an array of at least twelve")
-        version, incarnation, seq, hlc, deps, previous, author, message, key, fingerprint, ops, before = body[:_FIELDS]
+        version, incarnation, seq, hlc, deps, previous, author, message, key, fingerprint, ops, before = body[
+            :_FIELDS
+        ]
         if not (
             type(version) is int
             and type(incarnation) is int
@@ -204,6 +216,14 @@ def decode(raw: bytes) -> Change:
         raise Undecodable(f"{type(error).__name__}: {error}") from None
 
 
+class Envelope(NamedTuple):
+    """What is known of a change without looking at its operations."""
+
+    dot: Dot
+    hlc: int
+    idempotency: tuple[str, bytes] | None
+
+
 def peek_dot(raw: bytes) -> Dot | None:
     """The dot of a change that may be undecodable otherwise; None if not even that can be read.
 
@@ -216,6 +236,18 @@ def peek_dot(raw: bytes) -> Dot | None:
     if type(incarnation) is int and type(seq) is int and incarnation > 0 and seq > 0:
         return (incarnation, seq)
     return None
+
+
+def peek(raw: bytes) -> Envelope | None:
+    """The envelope of a change, several times faster than `decode`; None if it cannot be read."""
+    try:
+        _, incarnation, seq, hlc, _, _, _, _, key, fingerprint = msgpack.unpackb(raw, timestamp=0)[:10]
+    except Exception:  # noqa: BLE001 - total: whatever is wrong with it, it cannot be read
+        return None
+    if not (type(incarnation) is int and type(seq) is int and type(hlc) is int):
+        return None
+    named = type(key) is str and type(fingerprint) is bytes
+    return Envelope((incarnation, seq), hlc, (key, fingerprint) if named else None)
 
 
 def _operation(op: object) -> Operation:
@@ -234,7 +266,9 @@ def _operation(op: object) -> Operation:
         and len(field) <= TEXT_BYTES_MAX
     ):
         raise Undecodable("an operation has a member of the wrong type")
-    return Operation(name, (generation_incarnation, generation_seq), field, payload, _dots(seen) if seen else ())
+    return Operation(
+        name, (generation_incarnation, generation_seq), field, payload, _dots(seen) if seen else ()
+    )
 
 
 def _dots(flat: object) -> tuple[Dot, ...]:

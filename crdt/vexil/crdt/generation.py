@@ -50,7 +50,8 @@ def visible(cells: Cells) -> list[Existence]:
             found.append(
                 Existence(
                     _natural(value.get("epoch")),
-                    _natural(value.get("created")),
+                    # A create cannot know its own stamp when it is encoded: its lane has it. Edits copy it.
+                    _natural(value.get("created")) or winner.hlc,
                     generation,
                     written_type if isinstance(written_type, str) else "",
                     alive,

@@ -208,12 +208,16 @@ class Replica:
         replica = cls()
         replica.load_header(header)
         for name, generation, field, packed in fold:
-            replica.put_cell(name, generation, field, packed)
+            replica.fields(name, generation)[intern(field)] = packed
         return replica
 
-    def put_cell(self, name: str, generation: Dot, field: str, packed: bytes) -> None:
-        """Take a cell of a stored fold whose header has been, or will be, loaded; the root hash does not follow."""
-        self.objects.setdefault(name, {}).setdefault(generation, {})[intern(field)] = packed
+    def fields(self, name: str, generation: Dot) -> Cells:
+        """Where a stored fold's cells of one generation go: the live dictionary, made if need be.
+
+        Only for loading, with a header that was or will be loaded: the root hash does not follow. Field names should
+        be interned.
+        """
+        return self.objects.setdefault(name, {}).setdefault(generation, {})
 
     def load_header(self, header: bytes) -> None:
         """Take vector, chain heads, deps and root hash from ``header``. Raises ValueError if it is not one."""

@@ -219,17 +219,19 @@ def test_a_kill_of_either_create_holds_for_what_is_shown(killer: int) -> None:
 
 
 def test_a_recreate_beats_the_old_generation_whatever_the_clocks_say() -> None:
-    """The edit that brings the old one back was made in next year; the re-create had not seen it."""
-    a, b = cluster(9, 1)
-    old = a.create(FLAG, wall_ms=1000).dot
-    b.pull(a)
+    """The old one was created, and brought back, by a clock of next year; the re-create had not seen the latter."""
+    a, b = cluster(1, 9)
+    old = b.create(FLAG, wall_ms=YEAR_MS, fields={"description": "old"}).dot
+    a.pull(b)
     a.write(a.delete_of(FLAG), wall_ms=1000)
-    new = a.create(FLAG, wall_ms=1000, fields={"description": "new"}).dot
-    b.write(b.edit_of(FLAG, {"description": "late"}), wall_ms=YEAR_MS)
+    new = a.create(FLAG, wall_ms=1000, fields={"tag/new": True}).dot
+    b.write(b.edit_of(FLAG, {"tag/late": True}), wall_ms=YEAR_MS)
     heal(a, b)
     state = shown(b)
     assert state is not None
-    assert (state.generation, state.description) == (new, "new"), "and no cell of the old one shows in it"
+    assert (state.generation, state.description, state.tags) == (new, "", ("new",)), (
+        "no cell of the old one in it"
+    )
     assert state.generations == (new, old)
 
 

@@ -1,0 +1,153 @@
+"""From a flag set to a flagd document.
+
+A flag keeps its meaning, not its form: rules become one ``if``, a split ``fractional``, a flag that is off with an
+``off_variant`` an enabled one with that default and nothing to run. Reasons are flagd's, so that an off path says
+STATIC or TARGETING_MATCH there; values and variants are the same for every context.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from vexil.sdk.errors import CannotSay, RuleError
+from vexil.sdk.evaluation import is_of_type, merged_metadata
+from vexil.sdk.flagd_logic import Inliner
+from vexil.sdk.flagd_prerequisites import Prerequisites, filled, is_off
+from vexil.sdk.limits import EXPORTED_FLAG_BYTES_MAX, LOGIC_DEPTH_MAX
+from vexil.sdk.model import FlagSet
+from vexil.sdk.references import References, depth_of
+from vexil.sdk.rules import effective_default, usable_rules
+
+ENABLED: Final = "ENABLED"
+DISABLED: Final = "DISABLED"
+
+
+class NotExportable(NamedTuple):
+    """A flag that is left out of a flagd document, and why."""
+
+    key: str
+    reason: str
+
+
+def to_flagd(flag_set: FlagSet) -> tuple[dict[str, Any], list[NotExportable]]:
+    """The flagd document of ``flag_set``, and the flags that it leaves out.
+
+    Flags are sorted by key; each has only the members that flagd knows. Shared evaluators keep their names and have
+    no references left in them. An evaluator whose text needs a backslash (other than ASCII, quotes) is put in where
+    it is named and left out of ``$evaluators``: flagd's Python implementation gives up on the whole document for it.
+    """
+    references = References(flag_set.evaluators)
+    evaluators = _shared_evaluators(flag_set, references)
+    flags: dict[str, Any] = {}
+    left_out: list[NotExportable] = []
+    for key in sorted(flag_set.flags):
+        try:
+            flags[key] = _flag(flag_set, key, Inliner(flag_set, references, shared=frozenset(evaluators)))
+        except CannotSay as error:
+            left_out.append(NotExportable(key, str(error)))
+        except Exception as error:  # noqa: BLE001 - a malformed document is left out, and the others are not
+            left_out.append(NotExportable(key, f"the flag cannot be read ({type(error).__name__})"))
+    document: dict[str, Any] = {"flags": flags}
+    if evaluators:
+        document["$evaluators"] = evaluators
+    metadata = merged_metadata(flag_set.metadata, None)
+    if metadata:
+        document["metadata"] = metadata
+    return document, left_out
+
+
+def _shared_evaluators(flag_set: FlagSet, references: References) -> dict[str, Any]:
+    evaluators = {}
+    for name in sorted(flag_set.evaluators):
+        try:
+            body = references.expand(flag_set.evaluators[name])
+            if depth_of(body, levels_max=LOGIC_DEPTH_MAX) > LOGIC_DEPTH_MAX:
+                continue
+            rewritten = Inliner(flag_set, references).rewrite(body)
+            if "\\" not in json.dumps([name, rewritten], allow_nan=False):
+                evaluators[name] = rewritten
+        except (CannotSay, RuleError, ValueError, TypeError):
+            continue  # flags that name it say why they cannot be exported
+    return evaluators
+
+
+def _flag(flag_set: FlagSet, key: str, inliner: Inliner) -> dict[str, Any]:
+    document = flag_set.flags[key]
+    flag = _base(document)
+    off_variant = document["off_variant"] if document["off_variant"] in flag["variants"] else None
+    conditions: list[Any] | None = None
+    if not is_off(flag_set, key):
+        conditions = Prerequisites(flag_set, inliner).conditions(key)
+    if conditions is None:
+        if off_variant is None:
+            flag["state"] = DISABLED
+            flag["defaultVariant"] = effective_default(document)
+        else:
+            flag["defaultVariant"] = off_variant
+        return _checked(flag)
+
+    error = flag_set.compiled(key).error
+    if error is not None:
+        raise CannotSay(error.details)
+    default = effective_default(document)
+    flag["defaultVariant"] = default
+    logic: Any = _logic(document, inliner)
+    if conditions:
+        met = conditions[0] if len(conditions) == 1 else {"and": conditions}
+        if off_variant is None and default is not None:
+            # Off means no value here, and only a flag without a default can have none.
+            flag["defaultVariant"] = None
+            logic = default if logic is None else filled(logic, default)
+        logic = {"if": [met, logic, off_variant]}
+    if logic is not None:
+        flag["targeting"] = logic
+    return _checked(flag)
+
+
+def _base(document: Mapping[str, Any]) -> dict[str, Any]:
+    variants = document["variants"]
+    if not variants:
+        raise CannotSay("the flag has no variants")
+    for name, value in variants.items():
+        if not name or not is_of_type(document["type"], value):
+            raise CannotSay(f"the value of variant {name!r} is not of the flag's type")
+    if document["type"] == "float":
+        variants = {name: float(value) for name, value in variants.items()}
+    flag = {"state": ENABLED, "variants": dict(variants), "defaultVariant": None}
+    metadata = merged_metadata({}, document["metadata"])
+    if metadata:
+        flag["metadata"] = metadata
+    return flag
+
+
+def _logic(document: Mapping[str, Any], inliner: Inliner) -> dict[str, Any] | None:
+    """What the flag runs, null meaning its default; None if it runs nothing."""
+    targeting = document["targeting"]
+    if targeting:
+        rewritten = inliner.rewrite(targeting)
+        if not isinstance(rewritten, dict):
+            # flagd takes an object only: one segment alone was the whole rule, and nobody is in it.
+            return {"if": [rewritten, "true", "false"]}
+        return rewritten
+    rules = usable_rules(document)
+    if not rules:
+        return None
+    branches = [part for rule in rules for part in (rule.condition, rule.outcome)]
+    return {"if": [*(inliner.rewrite(branch) for branch in branches), None]}
+
+
+def _checked(flag: dict[str, Any]) -> dict[str, Any]:
+    targeting = flag.get("targeting")
+    if depth_of(targeting, levels_max=LOGIC_DEPTH_MAX) > LOGIC_DEPTH_MAX:
+        raise CannotSay(
+            f"with segments and prerequisites inline its rule has more than {LOGIC_DEPTH_MAX} levels"
+        )
+    if len(json.dumps(flag, allow_nan=False)) > EXPORTED_FLAG_BYTES_MAX:
+        raise CannotSay(f"the flag would take more than {EXPORTED_FLAG_BYTES_MAX} bytes")
+    return {name: flag[name] for name in MEMBERS if name in flag}
+
+
+MEMBERS: Final = ("state", "variants", "defaultVariant", "targeting", "metadata")
+"""All that flagd knows of a flag; its Python provider refuses a whole document for any other."""

@@ -1,0 +1,34 @@
+"""The bounds of reading and evaluating, by name.
+
+Authoring has bounds of its own, at write. These hold for whoever evaluates, whatever reached him: a document that a
+newer or broken writer made, a context that a caller made up.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+FLAG_KEY_BYTES_MAX: Final = 200
+FLAG_BYTES_MAX: Final = 64 * 1024
+"""One flag of a flagd document, as compact JSON."""
+LOGIC_DEPTH_MAX: Final = 32
+"""Levels of one rule or evaluator as it was written; counted by ``references.depth_of``."""
+NESTING_MAX: Final = 128
+"""Objects and arrays within each other in a rule after its ``$ref`` were put in. Keeps the recursion of the walk far
+from the interpreter's limit."""
+SEGMENT_NESTING_MAX: Final = 8
+"""Segments that ask for segments while one answer is found."""
+EVALUATION_STEPS_MAX: Final = 200_000
+"""The budget of one evaluation, prerequisites included; ``logic`` says what a step is. Bounds time without a clock."""
+ERROR_DETAILS_CHARACTERS_MAX: Final = 200
+
+CONTEXT_BYTES_MAX: Final = 64 * 1024
+CONTEXT_DEPTH_MAX: Final = 16
+"""Objects and arrays within each other, the context itself being the first."""
+
+SEGMENT_INLINE_MEMBERS_MAX: Final = 1000
+"""A larger segment cannot be said in a flagd document."""
+EXPORTED_FLAG_BYTES_MAX: Final = 1024 * 1024
+"""What a flag may become in a flagd document once segments and prerequisites are inline."""
+EXPORT_INLINE_MAX: Final = 100
+"""Prerequisites, of prerequisites too, that one flag takes in."""
