@@ -1,0 +1,320 @@
+"""A simulated region store with Cassandra's manners: indeterminate, partial, reordered and late writes.
+
+A ``SimulatedRegion`` is the cluster: it outlives processes and is shared by the region's nodes. A ``SimulatedStore``
+is one process's session with it. A write is a set of independent mutations; each may be applied now, never, or as a
+*ghost*: after the answer, after the process's death, in any order. What a mutation does is decided by its own
+timestamps (member start and revision, lane and seen seq), so that late is the same as early.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from functools import partial
+from typing import Final
+
+import trio
+
+from vexil.chaos.process_life import ProcessLife
+from vexil.chaos.simulated_log import SimulatedLog
+from vexil.node.causal_order import Causes, causes_of
+from vexil.node.fold_order import precedence
+from vexil.node.seams import (
+    AsideRecord,
+    FoldEntry,
+    HistoryRow,
+    LogRecord,
+    MemberRow,
+    StoreIndeterminate,
+    StoreUnavailable,
+)
+
+GHOSTS_MAX: Final = 100_000
+"""Late mutations that are held back; beyond, the oldest lands."""
+FOLD_BATCH_ROWS: Final = 500
+ASIDE_LIMIT: Final = 10_000
+
+Mutation = Callable[[], None]
+_FoldKey = tuple[str, tuple[int, int], str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFaults:
+    """How a region store misbehaves. Probabilities are per call, in 0…1; the defaults are a perfect store."""
+
+    latency_ms_max: float = 0.0
+    """Every call takes from nothing up to this, evenly."""
+    slow: float = 0.0
+    """The call takes up to ``slow_ms_max`` instead."""
+    slow_ms_max: float = 2_000.0
+    timeout_applied: float = 0.0
+    """The write is applied, but its answer is lost: StoreIndeterminate after ``timeout_ms``."""
+    timeout_lost: float = 0.0
+    """The write is not applied: StoreIndeterminate."""
+    timeout_partial: float = 0.0
+    """Some mutations of the write are applied, each other one is lost or becomes a ghost: StoreIndeterminate."""
+    timeout_late: float = 0.0
+    """All mutations become ghosts: StoreIndeterminate."""
+    timeout_ms: float = 5_000.0
+    abandoned_lands: float = 0.0
+    """A mutation in flight when its caller was cancelled or killed becomes a ghost; else it is lost."""
+    read_fails: float = 0.0
+    """A read gets no quorum: StoreUnavailable."""
+
+    def __post_init__(self) -> None:
+        assert self.timeout_applied + self.timeout_lost + self.timeout_partial + self.timeout_late <= 1
+
+
+class _Fate(Enum):
+    DONE = auto()
+    APPLIED = auto()
+    LOST = auto()
+    PARTIAL = auto()
+    LATE = auto()
+
+
+@dataclass(slots=True)
+class _Slot:
+    folds: dict[str, dict[_FoldKey, FoldEntry]] = field(default_factory=dict)
+    aside: dict[tuple[str, bytes], AsideRecord] = field(default_factory=dict)
+
+
+class SimulatedRegion:
+    """One region's cluster: log rows shared by all slots, a fold and refused changes per slot, member rows.
+
+    ``available`` is the switch of an outage: a call that meets it off raises StoreUnavailable and does nothing.
+    ``faults`` may be replaced at any time, for a phase of calm.
+    """
+
+    def __init__(
+        self,
+        rng: random.Random,
+        faults: StoreFaults | None = None,
+        *,
+        causes: Causes = causes_of,
+        aside_limit: int = ASIDE_LIMIT,
+    ) -> None:
+        self.rng = rng
+        self.faults = faults if faults is not None else StoreFaults()
+        self.aside_limit = aside_limit
+        self.available = True
+        self.log = SimulatedLog(causes)
+        self._slots: dict[str, _Slot] = {}
+        self._members: dict[str, MemberRow] = {}
+        self._ghosts: list[Mutation] = []
+
+    def connect(self, slot: str, life: ProcessLife | None = None) -> SimulatedStore:
+        """A process's session: its fold is the slot's."""
+        return SimulatedStore(self, slot, life)
+
+    @property
+    def ghosts(self) -> int:
+        """How many mutations may still land."""
+        return len(self._ghosts)
+
+    def land_ghosts(self, count: int | None = None) -> int:
+        """Apply ``count`` (or all) late mutations, chosen and ordered by chance. Returns how many landed."""
+        self.rng.shuffle(self._ghosts)
+        landing = self._ghosts[:count]
+        del self._ghosts[:count]
+        for mutation in landing:
+            mutation()
+        return len(landing)
+
+    def delay(self, mutations: Sequence[Mutation]) -> None:
+        """Let mutations land later."""
+        self._ghosts += mutations
+        while len(self._ghosts) > GHOSTS_MAX:
+            self._ghosts.pop(0)()
+
+    def slot(self, name: str) -> _Slot:
+        """The slot's private part."""
+        return self._slots.setdefault(name, _Slot())
+
+    def put_member(self, row: MemberRow) -> None:
+        """Keep a member row unless the same or a later one is there."""
+        old = self._members.get(row.slot)
+        if old is None or (row.start, row.revision) > (old.start, old.revision):
+            self._members[row.slot] = row
+
+    def member(self, slot: str) -> MemberRow | None:
+        """The slot's newest row."""
+        return self._members.get(slot)
+
+    def put_entry(self, slot: str, project: str, entry: FoldEntry) -> None:
+        """Keep a fold entry unless one of the same or a higher precedence is there."""
+        fold = self.slot(slot).folds.setdefault(project, {})
+        key = entry[:4]
+        old = fold.get(key)
+        if old is None or precedence(entry) > precedence(old):
+            fold[key] = entry
+
+
+class SimulatedStore:
+    """``Store`` of one process in one region. Made by ``SimulatedRegion.connect``.
+
+    Cancellation or death while a write is under way leaves its mutations lost or late (``abandoned_lands``); after
+    ``kill`` every call raises ProcessDead and nothing is sent.
+    """
+
+    kind = "simulated"
+    shares_journal = False
+    durability = "region"
+
+    def __init__(self, region: SimulatedRegion, slot: str, life: ProcessLife | None = None) -> None:
+        self.life = life if life is not None else ProcessLife()
+        self._region = region
+        self._slot = slot
+
+    def kill(self) -> None:
+        """The process is dead: what it had in flight may still land, and it sends nothing more."""
+        self.life.kill()
+
+    async def read_member(self, slot: str) -> MemberRow | None:
+        """``Store.read_member``."""
+        await self._begin_read()
+        return self._region.member(slot)
+
+    async def write_member(self, row: MemberRow) -> None:
+        """``Store.write_member``."""
+        await self._write([lambda: self._region.put_member(row)])
+
+    async def write_changes(self, records: Sequence[LogRecord]) -> None:
+        """``Store.write_changes``."""
+        await self._write([partial(self._region.log.add, record) for record in records])
+
+    async def read_changes(
+        self, project: str, *, after: Mapping[int, int], through: Mapping[int, int], limit_bytes: int
+    ) -> Sequence[LogRecord]:
+        """``Store.read_changes``."""
+        await self._begin_read()
+        return self._region.log.page(project, after, through, limit_bytes)
+
+    async def read_history(self, project: str, *, before: str | None, limit: int) -> Sequence[HistoryRow]:
+        """``Store.read_history``, in the log's causal order reversed. Raises ValueError for a cursor that is none."""
+        await self._begin_read()
+        rows = [
+            HistoryRow(f"{record.incarnation:x}.{record.seq}.{place}", record.raw)
+            for place, record in enumerate(self._region.log.whole(project))
+        ]
+        rows.reverse()
+        start = 0
+        if before is not None:
+            # The place only tells the rows of a fork apart; late rows may have moved it since.
+            dot = before.rpartition(".")[0]
+            behind = [n for n, row in enumerate(rows) if row.cursor.rpartition(".")[0] == dot]
+            if not behind:
+                raise ValueError(f"not a cursor: {before[:40]!r}")
+            start = behind[-1] + 1
+        return rows[start : start + max(0, limit)]
+
+    async def log_projects(self) -> Sequence[str]:
+        """``Store.log_projects``."""
+        await self._begin_read()
+        return self._region.log.projects()
+
+    async def write_fold(self, project: str, entries: Sequence[FoldEntry]) -> None:
+        """``Store.write_fold``."""
+
+        def put(entry: FoldEntry) -> None:
+            self._region.put_entry(self._slot, project, entry)
+
+        await self._write([partial(put, entry) for entry in entries])
+
+    async def read_fold(self, project: str) -> AsyncIterator[Sequence[FoldEntry]]:
+        """``Store.read_fold``; as in Cassandra each batch is as of its own reading."""
+        fold = self._region.slot(self._slot).folds.get(project, {})
+        keys = sorted(fold)
+        for start in range(0, len(keys), FOLD_BATCH_ROWS):
+            await self._begin_read()
+            yield [fold[key] for key in keys[start : start + FOLD_BATCH_ROWS]]
+
+    async def put_aside(self, record: AsideRecord) -> None:
+        """``Store.put_aside``: one per project and bytes, the first report stays."""
+
+        def put() -> None:
+            aside = self._region.slot(self._slot).aside
+            aside.setdefault((record.project, record.raw), record)
+            while len(aside) > self._region.aside_limit:
+                del aside[next(iter(aside))]
+
+        await self._write([put])
+
+    async def read_aside(self) -> Sequence[AsideRecord]:
+        """``Store.read_aside``."""
+        await self._begin_read()
+        return list(self._region.slot(self._slot).aside.values())
+
+    async def _begin_read(self) -> None:
+        await self.life.check()
+        region = self._region
+        fails = region.rng.random() < region.faults.read_fails
+        await self.life.pause(self._latency_ms())
+        await self.life.check()
+        if fails or not region.available:
+            raise StoreUnavailable("no quorum in the simulated region")
+
+    async def _write(self, mutations: Sequence[Mutation]) -> None:
+        await self.life.check()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        region = self._region
+        if not region.available:
+            await trio.lowlevel.checkpoint()
+            raise StoreUnavailable("no quorum in the simulated region")
+        fate = self._draw_fate()
+        try:
+            alive = await self.life.pause(self._latency_ms())
+        except trio.Cancelled:
+            self._abandon(mutations)
+            raise
+        if not alive:
+            self._abandon(mutations)
+            await self.life.check()
+        now, late = self._split(mutations, fate)
+        for mutation in now:
+            mutation()
+        region.delay(late)
+        if fate is not _Fate.DONE:
+            await self.life.pause(region.faults.timeout_ms)
+            await self.life.check()
+            raise StoreIndeterminate("no answer from the simulated region in time")
+
+    def _draw_fate(self) -> _Fate:
+        faults = self._region.faults
+        chance = self._region.rng.random()
+        for fate, probability in (
+            (_Fate.APPLIED, faults.timeout_applied),
+            (_Fate.LOST, faults.timeout_lost),
+            (_Fate.PARTIAL, faults.timeout_partial),
+            (_Fate.LATE, faults.timeout_late),
+        ):
+            if chance < probability:
+                return fate
+            chance -= probability
+        return _Fate.DONE
+
+    def _split(
+        self, mutations: Sequence[Mutation], fate: _Fate
+    ) -> tuple[Sequence[Mutation], Sequence[Mutation]]:
+        if fate in {_Fate.DONE, _Fate.APPLIED}:
+            return mutations, ()
+        if fate is _Fate.LOST:
+            return (), ()
+        if fate is _Fate.LATE:
+            return (), mutations
+        rng = self._region.rng
+        shuffled = list(mutations)
+        rng.shuffle(shuffled)
+        cut = rng.randint(0, len(shuffled))
+        return shuffled[:cut], [mutation for mutation in shuffled[cut:] if rng.getrandbits(1)]
+
+    def _abandon(self, mutations: Sequence[Mutation]) -> None:
+        region = self._region
+        region.delay([m for m in mutations if region.rng.random() < region.faults.abandoned_lands])
+
+    def _latency_ms(self) -> float:
+        faults, rng = self._region.faults, self._region.rng
+        slow = rng.random() < faults.slow
+        return rng.uniform(0, faults.slow_ms_max if slow else faults.latency_ms_max)
