@@ -30,10 +30,11 @@ class FaultyConnection(sqlite3.Connection):
         if sql == "COMMIT":
             self.commits += 1
             before, self.before_commit = self.before_commit, None
-            after, self.after_commit = self.after_commit, None
             if before is not None:
                 before()
             cursor = super().execute(sql)
+            # Taken only now: a test may set it while the COMMIT is held.
+            after, self.after_commit = self.after_commit, None
             if after is not None:
                 after()
             return cursor

@@ -12,7 +12,7 @@ incarnation, ascending. Equal cells are equal bytes. The empty cell is ``EMPTY``
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -106,17 +106,38 @@ def write(
     replaced: Sequence[tuple[int, int]],
 ) -> bytes:
     """The cell after the operation of the change ``dot``: its lane, and ``seen`` raised to each ``replaced`` dot."""
+    flat = unpacked(cell)
+    put(flat, dot=dot, hlc=hlc, payload=payload, replaced=replaced)
+    return pack(flat)
+
+
+Flat = list[Any]
+"""An unpacked cell: seven items per incarnation, ascending."""
+
+
+def unpacked(cell: bytes) -> Flat:
+    """The cell's items, to be read, changed by `put` and packed again: the unit of work of applying a change."""
+    flat: Flat = _unpack(cell)
+    return flat
+
+
+def pack(flat: Flat) -> bytes:
+    """The inverse of `unpacked`."""
+    return _pack(flat)
+
+
+def put(
+    flat: Flat, *, dot: tuple[int, int], hlc: int, payload: bytes, replaced: Sequence[tuple[int, int]]
+) -> None:
+    """`write` on an unpacked cell, in place."""
     incarnation, seq = dot
-    if not replaced and cell == EMPTY:
-        return b"\x97" + _pack(incarnation) + _pack(seq) + _pack(hlc) + _pack(payload) + b"\x00\x00\x00"
-    flat = _unpack(cell)
-    if not replaced and len(flat) == WIDTH and flat[0] == incarnation:
-        _join_lane(flat, 0, seq, hlc, payload)
-        return _pack(flat)
+    if not flat:
+        flat += (incarnation, seq, hlc, payload, 0, 0, 0)
+        if not replaced:
+            return
     for other, other_seq in replaced:
         _join_seen(flat, _place(flat, other), other_seq, incarnation, seq)
     _join_lane(flat, _place(flat, incarnation), seq, hlc, payload)
-    return _pack(flat)
 
 
 def join(left: bytes, right: bytes) -> bytes:

@@ -46,6 +46,10 @@ class Undecodable(ValueError):
     """The bytes are not a change that this version can take in; it must be kept aside, not applied."""
 
 
+class TooLarge(ValueError):
+    """A change that every reader would refuse must not be written."""
+
+
 class Operation(NamedTuple):
     """A write of one cell, and the dots of the live lanes that it replaces."""
 
@@ -127,7 +131,10 @@ def encode(
     operations: Sequence[Operation],
     before: Sequence[object] = (),
 ) -> Change:
-    """The change with its canonical encoding. Raises ValueError or TypeError on what msgpack cannot say."""
+    """The change with its canonical encoding.
+
+    Raises TooLarge over `CHANGE_BYTES_MAX` or `OPERATIONS_MAX`, ValueError or TypeError on what msgpack cannot say.
+    """
     ordered = tuple(sorted(deps.items()))
     key, fingerprint = idempotency or (None, None)
     body = (
@@ -148,6 +155,8 @@ def encode(
         list(before),
     )
     raw = bytes(_pack(body))
+    if len(raw) > CHANGE_BYTES_MAX or len(operations) > OPERATIONS_MAX:
+        raise TooLarge(f"{len(operations)} cells in {len(raw)} bytes: no reader would take it")
     return Change(
         dot[0],
         dot[1],
@@ -175,7 +184,7 @@ def decode(raw: bytes) -> Change:
             :_FIELDS
         ]
         if not (
-            type(version) is int
+            version == VERSION
             and type(incarnation) is int
             and type(seq) is int
             and type(hlc) is int
@@ -190,7 +199,10 @@ def decode(raw: bytes) -> Change:
             and type(before) is list
             and len(ops) <= OPERATIONS_MAX
         ):
-            raise Undecodable("a member is of the wrong type or out of range")
+            raise Undecodable("a member is of the wrong type or out of range, or the version is another")
+        dependencies = _dots(deps)
+        if any(other == incarnation for other, _ in dependencies):
+            raise Undecodable("a change that waits for its own incarnation would wait for ever")
         idempotency = None
         if key is not None:
             if type(key) is not str or type(fingerprint) is not bytes:
@@ -201,7 +213,7 @@ def decode(raw: bytes) -> Change:
             incarnation,
             seq,
             hlc,
-            _dots(deps),
+            dependencies,
             previous,
             author,
             message,
