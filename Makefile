@@ -39,7 +39,7 @@ dev: $(READY) ## Run a local cluster of several regions
 	$(BIN)/vexil dev $(ARGS)
 
 test: $(READY) ## Run all tests (not the benchmarks)
-	$(BIN)/pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 check: lint format-check types layers ## Everything static: ruff, mypy, import-linter
 

@@ -62,9 +62,13 @@ class HybridClock:
         self.last = max(pack(wall_ms), self.last + 1)
         return self.last
 
+    def believed(self, wall_ms: int) -> int:
+        """The highest stamp that is not too far ahead of the local wall clock to be believed."""
+        return pack(wall_ms + self.ahead_limit_ms, COUNTER_MASK)
+
     def is_suspect(self, hlc: int, wall_ms: int) -> bool:
-        """Whether ``hlc`` is too far ahead of the local wall clock to be believed."""
-        return milliseconds(hlc) > wall_ms + self.ahead_limit_ms
+        """Whether ``hlc`` is above `believed`."""
+        return hlc > self.believed(wall_ms)
 
     def observe(self, hlc: int, wall_ms: int) -> bool:
         """Take a received stamp into account; later ticks are above it unless it is suspect.

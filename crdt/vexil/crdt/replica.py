@@ -10,7 +10,7 @@ Pure and synchronous: a change becomes visible as a whole or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2b
@@ -253,11 +253,16 @@ class Frontier:
     is applied; this is the vector in between.
     """
 
-    __slots__ = ("_chains", "_deps", "_replica", "_vv")
+    __slots__ = ("_chains", "_deps", "_forked", "_replica", "_vv")
 
-    def __init__(self, replica: Replica) -> None:
-        """The frontier at the replica's present state."""
+    def __init__(self, replica: Replica, forked: Container[int] = ()) -> None:
+        """The frontier at the replica's present state.
+
+        ``forked`` are incarnations with two histories. Whoever has the one cannot take the other, so what a later
+        change has seen of them is not waited for: else it would never get to a node of the other branch.
+        """
         self._replica = replica
+        self._forked = forked
         self._vv: dict[int, int] = {}
         self._chains: dict[int, bytes] = {}
         self._deps: dict[int, dict[int, int]] = {}
@@ -277,7 +282,7 @@ class Frontier:
         if change.previous != head:
             return Verdict.FORK
         for other, seq in change.deps:
-            if self._known(other) < seq:
+            if self._known(other) < seq and other not in self._forked:
                 return Verdict.WAITING
         past: Mapping[int, int] | None = None
         for operation in change.operations:

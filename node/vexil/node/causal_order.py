@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from vexil.crdt.change import Undecodable, decode
+from vexil.crdt.change import peek_deps
 from vexil.node.seams import LogRecord
 
 Causes = Callable[[bytes], Iterable[tuple[int, int]]]
@@ -27,10 +27,7 @@ class PlacedRecord(NamedTuple):
 
 def causes_of(raw: bytes) -> Iterable[tuple[int, int]]:
     """The ``deps`` of an encoded change; none if it cannot be decoded (its reader will say so)."""
-    try:
-        return decode(raw).deps
-    except Undecodable:
-        return ()
+    return peek_deps(raw)
 
 
 def in_causal_order(

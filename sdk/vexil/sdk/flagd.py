@@ -6,7 +6,7 @@ takes a document apart flag by flag; what is wrong with one is told and does not
 
 from __future__ import annotations
 
-from vexil.sdk.flagd_export import NotExportable, to_flagd
+from vexil.sdk.flagd_export import NotExportable, not_exportable, to_flagd
 from vexil.sdk.flagd_import import FlagdDocument, ImportedFlag, Problem, from_flagd
 
-__all__ = ["FlagdDocument", "ImportedFlag", "NotExportable", "Problem", "from_flagd", "to_flagd"]
+__all__ = ["FlagdDocument", "ImportedFlag", "NotExportable", "Problem", "from_flagd", "not_exportable", "to_flagd"]

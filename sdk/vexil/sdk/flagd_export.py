@@ -8,7 +8,7 @@ STATIC or TARGETING_MATCH there; values and variants are the same for every cont
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from vexil.sdk.errors import CannotSay, RuleError
@@ -40,15 +40,7 @@ def to_flagd(flag_set: FlagSet) -> tuple[dict[str, Any], list[NotExportable]]:
     """
     references = References(flag_set.evaluators)
     evaluators = _shared_evaluators(flag_set, references)
-    flags: dict[str, Any] = {}
-    left_out: list[NotExportable] = []
-    for key in sorted(flag_set.flags):
-        try:
-            flags[key] = _flag(flag_set, key, Inliner(flag_set, references, shared=frozenset(evaluators)))
-        except CannotSay as error:
-            left_out.append(NotExportable(key, str(error)))
-        except Exception as error:  # noqa: BLE001 - a malformed document is left out, and the others are not
-            left_out.append(NotExportable(key, f"the flag cannot be read ({type(error).__name__})"))
+    flags, left_out = _flags(flag_set, sorted(flag_set.flags), references, frozenset(evaluators))
     document: dict[str, Any] = {"flags": flags}
     if evaluators:
         document["$evaluators"] = evaluators
@@ -56,6 +48,28 @@ def to_flagd(flag_set: FlagSet) -> tuple[dict[str, Any], list[NotExportable]]:
     if metadata:
         document["metadata"] = metadata
     return document, left_out
+
+
+def not_exportable(flag_set: FlagSet, keys: Iterable[str]) -> list[NotExportable]:
+    """Which of ``keys`` a flagd document would leave out, and why; unknown keys are passed over."""
+    references = References(flag_set.evaluators)
+    shared = frozenset(_shared_evaluators(flag_set, references))
+    return _flags(flag_set, [key for key in keys if key in flag_set.flags], references, shared)[1]
+
+
+def _flags(
+    flag_set: FlagSet, keys: Iterable[str], references: References, shared: frozenset[str]
+) -> tuple[dict[str, Any], list[NotExportable]]:
+    flags: dict[str, Any] = {}
+    left_out: list[NotExportable] = []
+    for key in keys:
+        try:
+            flags[key] = _flag(flag_set, key, Inliner(flag_set, references, shared=shared))
+        except CannotSay as error:
+            left_out.append(NotExportable(key, str(error)))
+        except Exception as error:  # noqa: BLE001 - a malformed document is left out, and the others are not
+            left_out.append(NotExportable(key, f"the flag cannot be read ({type(error).__name__})"))
+    return flags, left_out
 
 
 def _shared_evaluators(flag_set: FlagSet, references: References) -> dict[str, Any]:

@@ -1,0 +1,65 @@
+"""All planted bugs, by number: those that seeds find, and those for which a scenario was written."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vexil.chaos.planted import (
+    back_off_without_bound,
+    canonical_in_dict_order,
+    copy_keeps_its_name,
+    far_clock_believed,
+    gap_skipped,
+    gossip_one_way,
+    half_a_change_set,
+    kill_as_last_writer,
+    one_bad_flag_stops_all,
+    page_tail_dropped,
+    remove_clears_unseen,
+    retry_writes_again,
+    stamps_not_received,
+    tie_resolved_by_arrival,
+    tie_without_incarnation,
+    timeout_as_failure,
+    unsynced_acknowledgement,
+    vector_before_cells,
+    vector_before_page,
+    view_from_change,
+    wall_clock_for_stamps,
+)
+from vexil.chaos.planted.planted_bug import PlantedBug
+
+PLANTED: Final[tuple[PlantedBug, ...]] = tuple(
+    sorted(
+        (
+            module.BUG
+            for module in (
+                back_off_without_bound,
+                canonical_in_dict_order,
+                far_clock_believed,
+                gap_skipped,
+                half_a_change_set,
+                kill_as_last_writer,
+                one_bad_flag_stops_all,
+                remove_clears_unseen,
+                retry_writes_again,
+                stamps_not_received,
+                tie_resolved_by_arrival,
+                tie_without_incarnation,
+                timeout_as_failure,
+                unsynced_acknowledgement,
+                vector_before_cells,
+                vector_before_page,
+                view_from_change,
+                wall_clock_for_stamps,
+            )
+        ),
+        key=lambda bug: bug.number,
+    )
+)
+DIRECTED: Final[tuple[tuple[PlantedBug, str], ...]] = (
+    (copy_keeps_its_name.BUG, "clone"),
+    (gossip_one_way.BUG, "one-way-link"),
+    (page_tail_dropped.BUG, "page-limit"),
+)
+"""Bugs that random faults find too rarely, each with the scenario that fails on it."""

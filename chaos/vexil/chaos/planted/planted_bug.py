@@ -1,0 +1,21 @@
+"""What a planted bug is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PlantedBug:
+    """One bug, its number in the catalogue of known failures, and which invariants may be the first to notice it."""
+
+    number: int
+    name: str
+    invariants: frozenset[str]
+    apply: Callable[[], AbstractContextManager[object]]
+    """Inside, every engine of this process has the bug."""
+
+    def __str__(self) -> str:
+        return f"{self.number}-{self.name.replace(' ', '-')}"

@@ -1,0 +1,64 @@
+"""Tripwires: while a simulation runs, touching the real world is an error and not an unnoticed difference.
+
+What is patched is what a seed cannot replay: sockets, threads, wall clocks, the operating system's entropy and the
+global random generator. `time.perf_counter` stays: trio itself asks it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket  # noqa: TID251 - what is patched away
+import threading  # noqa: TID251 - what is patched away
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NoReturn
+from unittest.mock import patch
+
+
+class RealWorldTouched(AssertionError):
+    """Code under simulation has reached around its seams."""
+
+
+_GLOBAL_RANDOM: Final = (
+    "betavariate", "choice", "choices", "expovariate", "gauss", "getrandbits", "normalvariate", "randbytes", "randint",
+    "random", "randrange", "sample", "seed", "shuffle", "triangular", "uniform",
+)  # fmt: skip
+_WIRES: Final[tuple[tuple[Any, str], ...]] = (
+    (socket, "socket"),
+    (socket, "create_connection"),
+    (socket, "getaddrinfo"),
+    (threading.Thread, "start"),
+    (time, "time"),
+    (time, "time_ns"),
+    (time, "sleep"),
+    (os, "urandom"),
+    (random, "_urandom"),
+    *((random, name) for name in _GLOBAL_RANDOM),
+)
+
+
+def _wire(name: str) -> Any:
+    def tripped(*_: object, **__: object) -> NoReturn:
+        raise RealWorldTouched(f"{name} was called in a simulation: take the seam")
+
+    return tripped
+
+
+@contextmanager
+def tripwires() -> Iterator[None]:
+    """Inside, every call of the real world raises `RealWorldTouched`.
+
+    Enter it in the simulation's main task: trio opens a socket of its own when it starts.
+    """
+    wires = []
+    try:
+        for owner, name in _WIRES:
+            full = f"{getattr(owner, '__name__', owner)}.{name}"
+            wires.append(patch.object(owner, name, _wire(full)))
+            wires[-1].start()
+        yield
+    finally:
+        for wire in reversed(wires):
+            wire.stop()

@@ -1,0 +1,214 @@
+"""One node as a process: the adapters put together, and the order in which they come up and go down.
+
+Up: configuration, folder lock, journal and store, engine, peer port, HTTP port. Both ports answer from the start
+(health, metrics, "not ready"), before the state is loaded. Down, on SIGTERM or SIGINT: stop taking connections,
+finish what is in flight, tell the store what it lacks, close. A second signal ends the process at once.
+"""
+
+from __future__ import annotations
+
+import gc
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from random import Random
+
+import trio
+
+from vexil.node.adapters.folder_lock import FolderLock, FolderLocked, FolderUnusable
+from vexil.node.adapters.http_peers import HttpPeerTransport
+from vexil.node.adapters.peer_app import PeerAppLimits, create_peer_app
+from vexil.node.adapters.peer_auth import SecretTooShort
+from vexil.node.adapters.serving import ServingError, ServingLimits, serve
+from vexil.node.adapters.sqlite import SqliteStore
+from vexil.node.adapters.system import SystemClock, SystemEntropy
+from vexil.node.api.app import create_app
+from vexil.node.api.bootstrap import VARIABLE as BOOTSTRAP_VARIABLE
+from vexil.node.api.bootstrap import BootstrapKeyInvalid, bootstrap_owner_key
+from vexil.node.api.limits import ApiLimits
+from vexil.node.config import ConfigError, NodeConfig, cluster_secret
+from vexil.node.engine import Engine
+from vexil.node.engine_types import EngineSettings, Seams
+from vexil.node.gossip.loops import GossipSettings
+from vexil.node.logs import configure_logs, get_logger
+from vexil.node.metrics import Metrics
+from vexil.node.seams import PeerIdentity, SeamError
+
+STORE_FILE = "node.db"
+DRAIN_MS = 5_000
+SEED_BYTES = 16
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+_EXPECTED = (SeamError, ServingError, SecretTooShort, BootstrapKeyInvalid, OSError, ValueError)
+
+
+def main(config_path: Path, environment: Mapping[str, str]) -> int:
+    """Run the node that ``config_path`` describes until a signal; the exit code."""
+    try:
+        config = NodeConfig.load(config_path, environment)
+        secret = cluster_secret(config, environment)
+    except ConfigError as error:
+        _tell(error)
+        return EXIT_USAGE
+    configure_logs(clock=SystemClock(), stream=sys.stderr)
+    # What a node loads stays: the collector need not look at it while it is built, nor ever again (see _settle).
+    gc.disable()
+    try:
+        with FolderLock.acquire(config.data):
+            trio.run(_run, config, secret, environment.get(BOOTSTRAP_VARIABLE, ""))
+    except (FolderLocked, FolderUnusable) as error:
+        _tell(error)
+        return EXIT_FAILED
+    except BaseExceptionGroup as group:
+        expected, rest = group.split(_EXPECTED)
+        for leaf in _leaves(expected):
+            _tell(leaf)
+        if rest is not None:
+            raise rest from None
+        return EXIT_FAILED
+    except _EXPECTED as error:
+        _tell(error)
+        return EXIT_FAILED
+    return 0
+
+
+async def _run(config: NodeConfig, secret: bytes, owner_key: str) -> None:
+    clock, entropy = SystemClock(), SystemEntropy()
+    # Jitter and choices need no secrecy, but two nodes must not make the same ones.
+    rng = Random(entropy.token_bytes(SEED_BYTES))
+    log = get_logger(node=config.name, region=config.region)
+    metrics = Metrics()
+    transport = HttpPeerTransport(
+        caller=PeerIdentity(config.name, config.region), secret=secret, entropy=entropy
+    )
+    async with SqliteStore.open(config.data / STORE_FILE) as store:
+        engine = Engine(
+            EngineSettings(
+                name=config.name,
+                region=config.region,
+                peer_url=config.peer_url,
+                http_url=config.http_url,
+                seeds=config.seeds,
+                bootstrap=config.bootstrap,
+                clock_skew_limit_ms=config.clock_skew_limit_ms,
+                catch_up_ms=config.catch_up_limit_ms,
+                gossip=GossipSettings(
+                    interval_region_ms=config.gossip_interval_region_ms,
+                    interval_remote_ms=config.gossip_interval_remote_ms,
+                    fanout_remote=config.push_fanout_remote,
+                ),
+            ),
+            Seams(
+                clock=clock,
+                entropy=entropy,
+                transport=transport,
+                store=store,
+                journal=store,
+                rng=rng,
+                telemetry=metrics,
+                log=log,
+            ),
+        )
+        metrics.watch(engine.status)
+        peer_app = create_peer_app(
+            engine.peer_service.serve,
+            secret,
+            entropy,
+            PeerAppLimits(frame_limit_bytes=config.peer_frame_bytes_max),
+            on_refused=metrics.count_peer_refusal,
+        )
+        http_app = create_app(
+            engine,
+            clock=clock,
+            entropy=entropy,
+            rng=rng,
+            logger=log,
+            metrics=metrics,
+            dev_links=engine.links if config.dev else None,
+            limits=ApiLimits(
+                request_body_bytes_max=config.request_body_bytes_max,
+                import_body_bytes_max=config.import_body_bytes_max,
+            ),
+        )
+        for listener in config.flagd_listener:
+            log.warning("flagd listeners are not served by this version", port=listener.port)
+        serving = ServingLimits(shutdown_ms=config.shutdown_grace_ms)
+        stop = trio.Event()
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(_watch_signals, stop)
+                nursery.start_soon(engine.run)
+                async with trio.open_nursery() as servers:
+                    await servers.start(_serve, peer_app, config.peer_host, config.peer_port, stop, serving)
+                    await servers.start(_serve, http_app, config.http_host, config.http_port, stop, serving)
+                    log.info("listening", http=config.http_url, peers=config.peer_url)
+                    servers.start_soon(_settle, engine)
+                    servers.start_soon(_make_owner_key, engine, owner_key, config)
+                    await stop.wait()
+                    servers.cancel_scope.deadline = trio.current_time() + config.shutdown_grace_ms / 1000
+                with trio.move_on_after(DRAIN_MS / 1000):
+                    await engine.drain()
+                log.info("stopped")
+                nursery.cancel_scope.cancel()
+        finally:
+            await transport.aclose()
+
+
+async def _serve(
+    app: object,
+    host: str,
+    port: int,
+    stop: trio.Event,
+    limits: ServingLimits,
+    task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    await serve(app, host=host, port=port, shutdown=stop, limits=limits, task_status=task_status)  # type: ignore[arg-type]
+
+
+async def _settle(engine: Engine) -> None:
+    """Take the loaded state out of the collector's sight: a full collection of 100,000 flags would hold the loop."""
+    await engine.until_ready()
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
+async def _make_owner_key(engine: Engine, given: str, config: NodeConfig) -> None:
+    """A cluster without keys gets its first owner key from the environment, or a generated one, told once."""
+    if not config.bootstrap:
+        return
+    await engine.until_ready()
+    # A generated key may be shown to a person, never to a log file.
+    made = await bootstrap_owner_key(
+        engine, given, entropy=engine.seams.entropy, generate=not given and sys.stdout.isatty()
+    )
+    if made is not None:
+        sys.stdout.write(f"the first owner key of this cluster, shown only now: {made}\n")
+        sys.stdout.flush()
+
+
+async def _watch_signals(
+    stop: trio.Event, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for _ in signals:
+            if stop.is_set():
+                raise SystemExit(EXIT_INTERRUPTED)
+            stop.set()
+
+
+def _tell(error: BaseException) -> None:
+    """The last words of a process, for whoever started it."""
+    sys.stderr.write(f"vexil: {error}\n")
+
+
+def _leaves(group: BaseExceptionGroup[BaseException] | None) -> Iterator[BaseException]:
+    for error in () if group is None else group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

@@ -1,0 +1,90 @@
+"""What should not happen, counted and logged once where it is met.
+
+A refused change, a fork, a divergence, an unreadable object, a store or a peer that does not answer: each becomes a
+number in status and metrics and one line in the log, and none of them stops the node.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+from vexil.node.seams import AsideRecord, JournalFull, PeerRefused, StoreError
+from vexil.node.telemetry import Log, Telemetry
+
+ASIDE_REMEMBERED_MAX = 10_000
+"""Refused changes that are recognised when they come again."""
+
+
+class Alarms:
+    """The counters behind ``alarms`` in status. No method raises or waits."""
+
+    def __init__(self, telemetry: Telemetry, log: Log) -> None:
+        """Nothing has happened yet."""
+        self._telemetry = telemetry
+        self._log = log
+        self.forks = 0
+        self.divergences = 0
+        self.aside_count = 0
+        self._aside_seen: dict[bytes, None] = {}
+        self._failing: set[str] = set()
+
+    def aside(self, record: AsideRecord) -> bool:
+        """A change is not taken in. True if it is the first time that it is seen."""
+        key = blake2b(record.raw, digest_size=16, key=record.project.encode()[:64]).digest()
+        if key in self._aside_seen:
+            return False
+        self._aside_seen[key] = None
+        if len(self._aside_seen) > ASIDE_REMEMBERED_MAX:
+            del self._aside_seen[next(iter(self._aside_seen))]
+        self.aside_count += 1
+        self._telemetry.count_aside(record.reason.partition(":")[0])
+        self._log.error(
+            "change put aside", project=record.project, reason=record.reason, sender=record.sender
+        )
+        return True
+
+    def fork(self, project: str, incarnation: int, sender: str) -> None:
+        """One incarnation has two histories."""
+        self.forks += 1
+        self._telemetry.alarm_fork(project)
+        self._log.error(
+            "fork: one incarnation, two histories",
+            project=project,
+            incarnation=f"{incarnation:016x}",
+            sender=sender,
+        )
+
+    def divergence(self, project: str, peer: str) -> None:
+        """Equal vectors, unequal root hashes."""
+        self.divergences += 1
+        self._telemetry.alarm_divergence(project)
+        self._log.error("equal vectors, unequal root hashes", project=project, peer=peer)
+
+    def defect(self, project: str, name: str, error: Exception) -> None:
+        """Our own reader failed on an object."""
+        self._telemetry.count_defect(project)
+        self._log.error("an object could not be read", project=project, object=name, error=repr(error))
+
+    def journal_full(self, error: JournalFull) -> None:
+        """An append failed for good."""
+        self._telemetry.count_journal_full()
+        self._log.error("journal takes nothing", error=str(error))
+
+    def store_failed(self, error: StoreError) -> None:
+        """The region's store did not do what was asked."""
+        self._telemetry.count_store_failure(type(error).__name__)
+        self._log.warning("the region's store does not answer", error=str(error))
+
+    def call_failed(self, peer: str, method: str, error: Exception) -> None:
+        """A call to a peer brought nothing; logged at the first failure of a row of them."""
+        reason = error.code if isinstance(error, PeerRefused) else type(error).__name__
+        self._telemetry.count_call_failure(peer, method, reason)
+        if peer not in self._failing:
+            self._failing.add(peer)
+            self._log.warning("peer does not answer", peer=peer, method=method, error=str(error))
+
+    def call_succeeded(self, peer: str) -> None:
+        """A call went through; logged if the one before had not."""
+        if peer in self._failing:
+            self._failing.discard(peer)
+            self._log.info("peer answers again", peer=peer)

@@ -1,0 +1,194 @@
+"""The way that every request takes between the HTTP framework and its handler.
+
+ready? → who calls, and may he? → does the project exist? → the body → wait for the token → the handler → headers.
+
+What is cheap and needs no trust comes first; the body, which a stranger could make large, is only waited for once the
+caller is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+from quart import Request, Response
+from quart.globals import request_ctx
+
+from vexil.crdt.schema import SYSTEM_PROJECT
+from vexil.node import errors
+from vexil.node.api import cors, freshness, problems, query, tokens
+from vexil.node.api.auth import OWNER
+from vexil.node.api.exchange import PROJECT, Access, Answer, Call, Route, Services
+from vexil.node.api.limits import TOKEN_WAIT_MS_DEFAULT, TOKEN_WAIT_MS_MAX
+from vexil.node.api.request_body import BoundedRequest
+
+TOKEN = "Vexil-Token"  # noqa: S105 - the name of a header
+BEHIND = "Vexil-Behind"
+WAIT = "Vexil-Wait-Ms"
+
+
+def view(route: Route, services: Services) -> Callable[..., Awaitable[Response]]:
+    """The view function of ``route``: it always answers, and only with what the interface promises."""
+
+    async def handle(**arguments: str) -> Response:
+        started_s = trio.current_time()
+        request = request_ctx.request
+        assert isinstance(request, BoundedRequest), "the app makes its requests of this class"
+        call: Call | None = None
+        try:
+            call = Call(
+                services,
+                request,
+                route,
+                arguments,
+                query.parse(request.query_string, known=None if route.any_query else route.query),
+            )
+            answer = await _answer(call)
+        except Exception as error:  # noqa: BLE001 - the boundary: whatever it was, the caller gets an answer
+            answer = await refused(error, request, services, route=route.path, writes=route.writes)
+        if route.path.startswith(cors.PREFIX):
+            cors.allow(answer, call)
+            problems.say_it_in_ofrep(answer, arguments.get("key"))
+        services.metrics.observe_request(
+            route.method, route.path, answer.status, trio.current_time() - started_s
+        )
+        return response(answer)
+
+    return handle
+
+
+async def refused(
+    error: Exception, request: Request, services: Services, *, route: str, writes: bool
+) -> Answer:
+    """The answer to a request that ended in ``error``; the rest of a body over its limit is read and thrown away."""
+    if isinstance(request, BoundedRequest):
+        await request.drain()
+    return problems.answer_to(error, services, method=request.method, route=route, writes=writes)
+
+
+def response(answer: Answer) -> Response:
+    """The framework's form of ``answer``."""
+    made = Response(answer.encoded() if answer.status != 304 else b"", answer.status)
+    made.headers["Content-Type"] = answer.content_type
+    if answer.status == 304:
+        # It has no body, so nothing about one is said; werkzeug's default would say something.
+        del made.headers["Content-Type"]
+        made.headers.pop("Content-Length", None)
+    for name, value in answer.headers.items():
+        made.headers[name] = value
+    return made
+
+
+async def _answer(call: Call) -> Answer:
+    route, services = call.route, call.services
+    if not services.node.ready and not route.while_loading:
+        raise errors.NodeNotReady("the node is loading its state")
+    if route.access.role or route.access.kinds:
+        _authorise(call, route.access)
+    wanted = _token(call)
+    if not route.bulky:
+        return await _handled(call, wanted)
+    try:
+        services.imports.acquire_nowait()
+    except trio.WouldBlock:
+        raise errors.RateLimited(
+            "another import is under way here", retry_after_s=_pause_s(services)
+        ) from None
+    try:
+        return await _handled(call, wanted)
+    finally:
+        services.imports.release()
+
+
+async def _handled(call: Call, wanted: dict[int, int] | None) -> Answer:
+    wait_ms = _wait_ms(call)
+    call.body = await call.request.read()
+    if wanted is not None:
+        await _catch_up(call, wanted, wait_ms)
+    answer = await call.route.handler(call)
+    if call.has_project and answer.status < 400:
+        _say_as_of_when(call, answer)
+    return answer
+
+
+def _pause_s(services: Services) -> int:
+    return services.rng.randint(services.limits.retry_after_s_min, services.limits.retry_after_s_max)
+
+
+def _authorise(call: Call, access: Access) -> None:
+    """Find the caller and the project; raises KeyInvalid, KeyForbidden or NotFound, in this order."""
+    caller = call.services.authenticator.caller(call.header("Authorization"), call.header("X-API-Key"))
+    call.identify(caller)
+    name = call.arguments.get(PROJECT)
+    if access.kinds:
+        if caller.kind not in access.kinds:
+            raise errors.KeyForbidden(f"this needs a key of the kind {' or '.join(sorted(access.kinds))}")
+        name = caller.project
+    else:
+        role = OWNER if name == SYSTEM_PROJECT else access.role
+        scope = name if name is not None and not access.everywhere else caller.project
+        if access.everywhere and caller.project is not None:
+            raise errors.KeyForbidden("this needs a key for all projects")
+        if not caller.may(role, scope):
+            raise errors.KeyForbidden(
+                f"this needs the role {role}" + (f" in project {name!r}" if name else "")
+            )
+        if name == SYSTEM_PROJECT and call.route.writes:
+            raise errors.KeyForbidden("this project is written through projects, keys and members only")
+    if call.route.system:
+        name = SYSTEM_PROJECT
+    if name is not None:
+        project = call.node.project(name)
+        if project is None and not call.route.creates_project:
+            raise errors.NotFound("project", name)
+        call.enter(project)
+
+
+def _token(call: Call) -> dict[int, int] | None:
+    """The vector of the request's token; None if it has none. Raises TokenInvalid."""
+    text = call.header(TOKEN)
+    if text is None or not call.has_project:
+        return None
+    return tokens.decode(text, call.project.name)
+
+
+def _wait_ms(call: Call) -> int:
+    """How long the request may be made to wait for its token. Raises Malformed."""
+    text = call.header(WAIT)
+    if text is None:
+        return TOKEN_WAIT_MS_DEFAULT
+    asked = query.whole_number(text)
+    if asked is None or asked > TOKEN_WAIT_MS_MAX:
+        raise errors.Malformed(f"{WAIT} must be a whole number from 0 to {TOKEN_WAIT_MS_MAX}")
+    return asked
+
+
+async def _catch_up(call: Call, wanted: dict[int, int], wait_ms: int) -> None:
+    """Wait until the state includes what the token has. Raises TokenBehind for a write that it does not."""
+    services, name = call.services, call.project.name
+    try:
+        services.token_waits.acquire_nowait()
+    except trio.WouldBlock:
+        here = await services.node.wait_for(name, wanted, 0)
+    else:
+        try:
+            here = await services.node.wait_for(name, wanted, wait_ms)
+        finally:
+            services.token_waits.release()
+    call.behind = not here
+    if not here and call.route.writes:
+        raise errors.TokenBehind
+
+
+def _say_as_of_when(call: Call, answer: Answer) -> None:
+    services = call.services
+    answer.headers[TOKEN] = services.mint.token_of(call.project)
+    if call.behind:
+        answer.headers[BEHIND] = "true"
+    answer.headers.update(
+        freshness.headers(
+            services.node.as_of_ms(),
+            wall_ms=services.clock.wall_ms(),
+            stale_after_ms=services.limits.stale_after_ms,
+        )
+    )

@@ -1,0 +1,99 @@
+"""OFREP 0.3.0: flags evaluated for callers that have no SDK of ours. Bodies are made by `vexil.sdk.ofrep`.
+
+The key says which environment. A client key, which anybody can read out of a page, sees only flags with
+``client_visible``; the others are not there for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from vexil.node.api import cors
+from vexil.node.api.access_keys import CLIENT, SERVER
+from vexil.node.api.exchange import JSON, Access, Answer, Call, Route
+from vexil.node.errors import NotFound
+from vexil.sdk import ofrep
+from vexil.sdk.codes import ERROR, FLAG_NOT_FOUND
+from vexil.sdk.errors import InvalidContext
+from vexil.sdk.evaluation import ABSENT, Evaluation, evaluate
+from vexil.sdk.model import FlagSet
+
+_READERS: Final = Access(kinds=frozenset((SERVER, CLIENT)))
+_OPEN: Final = Access()
+
+
+async def evaluate_one(call: Call) -> Answer:
+    """One flag for one context."""
+    key = call.arguments["key"]
+    flag_set = _flag_set(call)
+    try:
+        context = ofrep.read_context(call.body)
+    except InvalidContext as error:
+        return _answer(ofrep.invalid_context(str(error), key=key))
+    if not _visible(call, flag_set, key):
+        found = Evaluation(key, ABSENT, "", ERROR, FLAG_NOT_FOUND, f"there is no flag {key!r}")
+    else:
+        found = evaluate(flag_set, key, context, now_s=call.services.clock.wall_ms() / 1000)
+    call.services.metrics.count_evaluations("single", 1)
+    return _answer(ofrep.single(found))
+
+
+async def evaluate_all(call: Call) -> Answer:
+    """Every flag that the key may see, for one context; 304 if the answer is the one that the caller has."""
+    flag_set = _flag_set(call)
+    try:
+        context = ofrep.read_context(call.body)
+    except InvalidContext as error:
+        return _answer(ofrep.invalid_context(str(error)))
+    now_s = call.services.clock.wall_ms() / 1000
+    keys = [key for key in flag_set.flags if _visible(call, flag_set, key)]
+    found = [evaluate(flag_set, key, context, now_s=now_s) for key in keys]
+    call.services.metrics.count_evaluations("bulk", len(found))
+    answer = _answer(ofrep.bulk(found, metadata=flag_set.metadata))
+    tag = ofrep.entity_tag(answer.encoded())
+    answer.headers["ETag"] = tag
+    # `flagConfigEtag` says that a change event has told the caller of another configuration. This node announces
+    # none, so it cannot know it: never 304, which would leave the caller with what it had before the event.
+    announced = call.query.text("flagConfigEtag") is not None
+    if not announced and ofrep.matches(call.header("If-None-Match"), tag):
+        return Answer(b"", 304, {"ETag": tag})
+    return answer
+
+
+def _flag_set(call: Call) -> FlagSet:
+    environment = call.caller.environment
+    if environment is None or environment not in call.project.environments:
+        raise NotFound("environment", environment or "")
+    return call.project.flag_set(environment)
+
+
+def _visible(call: Call, flag_set: FlagSet, key: str) -> bool:
+    if call.caller.kind != CLIENT:
+        return True
+    document: Mapping[str, Any] | None = flag_set.flags.get(key)
+    return document is not None and document.get("client_visible") is True
+
+
+def _answer(made: ofrep.Response) -> Answer:
+    return Answer(made.body, made.status, content_type=JSON)
+
+
+_EVALUATE: Final = "/ofrep/v1/evaluate/flags"
+# Stock clients do not escape the key: whatever is behind the last slash of the route belongs to it.
+_ONE: Final = f"{_EVALUATE}/<path:key>"
+ROUTES: Final = (
+    Route(method="POST", path=_ONE, handler=evaluate_one, access=_READERS, any_query=True),
+    Route(method="POST", path=_EVALUATE, handler=evaluate_all, access=_READERS, any_query=True),
+    Route(
+        method="OPTIONS", path=_ONE, handler=cors.preflight, access=_OPEN, any_query=True, while_loading=True
+    ),
+    Route(
+        method="OPTIONS",
+        path=_EVALUATE,
+        handler=cors.preflight,
+        access=_OPEN,
+        any_query=True,
+        while_loading=True,
+    ),
+)

@@ -1,0 +1,113 @@
+"""The workspace of one change: the sheets it works on, what it has looked at, and the change that comes out.
+
+Operations find other flags here too (prerequisites, who depends on whom), so that an operation sees what an earlier one
+of the same change has done, and everything that a decision leaned on is remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+import msgpack
+
+from vexil.crdt.payload import TOMBSTONE
+from vexil.crdt.replica import CellWrite
+from vexil.crdt.schema import FLAG, PREREQUISITE, flag_object, segment_object
+from vexil.node.authoring.intent import Intent
+from vexil.node.authoring.limits import CHANGE_BYTES_MAX, CHANGE_CELLS_MAX, refuse_over
+from vexil.node.authoring.sheet import Sheet
+from vexil.node.authoring.view import View
+
+_PREREQUISITE_PREFIX = f"{PREREQUISITE}/"
+WRITE_OVERHEAD_BYTES = 128
+"""What a write takes beside its names and value: generation, author, the dots it replaces; generously."""
+
+
+class Requirers:
+    """Who has a prerequisite on whom, by one state; looked up when first asked for, since that visits every flag."""
+
+    __slots__ = ("_found", "_view")
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._found: dict[str, set[str]] | None = None
+
+    def of(self, key: str) -> Collection[str]:
+        """Flags that may require the flag ``key``: all that do, and some whose prerequisite is gone."""
+        if self._found is None:
+            self._found = {}
+            for other in self._view.flag_keys():
+                for fields in self._view.replica.cells(flag_object(other)).values():
+                    for field in fields:
+                        if field.startswith(_PREREQUISITE_PREFIX):
+                            required = field.removeprefix(_PREREQUISITE_PREFIX)
+                            self._found.setdefault(required, set()).add(other)
+        return self._found.get(key, ())
+
+
+class Workspace:
+    """One change in the making, on top of ``view``."""
+
+    __slots__ = ("_read", "_requirers", "_sheets", "view")
+
+    def __init__(self, view: View, requirers: Requirers | None = None) -> None:
+        """A change on top of ``view``; ``requirers`` may be shared by workspaces of the same state."""
+        self.view = view
+        self._sheets: dict[str, Sheet] = {}
+        self._read: set[str] = set()
+        self._requirers = requirers or Requirers(view)
+
+    def flag(self, key: str) -> Sheet:
+        """The sheet of a flag, which may be absent."""
+        return self.sheet(FLAG, flag_object(key))
+
+    def segment(self, key: str) -> Sheet:
+        """The sheet of a segment, which may be absent."""
+        return self.sheet("segment", segment_object(key))
+
+    def sheet(self, kind: str, name: str) -> Sheet:
+        """The sheet of the object ``name``; the same one every time."""
+        found = self._sheets.get(name)
+        if found is None:
+            found = self._sheets[name] = Sheet(kind, name, self.view.replica.cells(name))
+            self._read.add(name)
+        return found
+
+    def prerequisites(self, key: str) -> Mapping[str, object]:
+        """Flag to variant, of a flag that may be absent."""
+        sheet = self.flag(key)
+        return {flag: sheet.value(_PREREQUISITE_PREFIX + flag) for flag in sheet.names(_PREREQUISITE_PREFIX)}
+
+    def dependents(self, key: str, variant: str) -> Iterator[str]:
+        """Keys of the flags that have ``variant`` of the flag ``key`` as a prerequisite."""
+        field = _PREREQUISITE_PREFIX + key
+        candidates = set(self._requirers.of(key))
+        for name, sheet in self._sheets.items():
+            if sheet.kind == FLAG and sheet.exists and sheet.has(field):
+                candidates.add(name.removeprefix(f"{FLAG}/"))
+        for other in sorted(candidates):
+            if other != key and self.flag(other).value(field) == variant:
+                yield other
+
+    def writes(self) -> list[CellWrite]:
+        """What the change would write as it stands."""
+        return [write for name in sorted(self._sheets) for write in self._sheets[name].writes()]
+
+    def intent(self) -> Intent:
+        """The outcome. Raises LimitExceeded if it is too much for one change."""
+        writes = self.writes()
+        refuse_too_much(writes)
+        created = frozenset(name for name, sheet in self._sheets.items() if sheet.is_new)
+        return Intent(writes, reads=frozenset(self._read), created=created)
+
+
+def refuse_too_much(writes: list[CellWrite]) -> None:
+    """Raise LimitExceeded if ``writes`` do not fit in one change."""
+    refuse_over("change_cells", len(writes), CHANGE_CELLS_MAX, unit="cells in one change")
+    refuse_over("change_bytes", sum(map(write_bytes, writes)), CHANGE_BYTES_MAX, unit="bytes in one change")
+
+
+def write_bytes(write: CellWrite) -> int:
+    """About how many bytes the write takes in a change; never too few."""
+    value = 0 if write.value is TOMBSTONE else len(msgpack.packb(write.value))
+    return WRITE_OVERHEAD_BYTES + len(write.object.encode()) + len(write.field.encode()) + value

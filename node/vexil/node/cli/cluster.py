@@ -1,0 +1,292 @@
+"""``vexil status`` and ``vexil node``: how the nodes are, and starting one.
+
+The one idea of ``status``: a node's word for itself is not enough. Every node that can be reached is asked, and their
+answers are compared: equal version vectors with other root hashes is an alarm, a node that cannot be reached is said
+to be so, and what is behind is never shown as well.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from vexil.node.cli.client import Answer, Client, path
+from vexil.node.cli.errors import EXIT_FAILED, CommandFailed, Refused, Unreachable
+from vexil.node.cli.options import Command, pass_settings
+from vexil.node.cli.output import plain, say, show_json, table
+from vexil.node.cli.settings import ClusterNode, Settings, checked_url
+
+NODES_ASKED_MAX = 200
+HASH_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """What one node said of itself, or why it said nothing."""
+
+    node: ClusterNode
+    status: dict[str, Any] | None
+    failure: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Agreement:
+    """What the nodes that answered hold of one project."""
+
+    project: str
+    groups: dict[tuple[str, str], list[str]]
+    """(vv_hash, root_hash) → names of the nodes that have it."""
+
+    @property
+    def converged(self) -> bool:
+        """All of them hold the same."""
+        return len(self.groups) <= 1
+
+    @property
+    def forked(self) -> bool:
+        """Some have seen the same changes and yet hold something else: never right."""
+        return len({vv for vv, _ in self.groups}) < len(self.groups)
+
+
+@click.command(cls=Command)
+@click.option("--check", is_flag=True, help="Exit with 1 unless all nodes are ready and hold the same.")
+@pass_settings
+def status(settings: Settings, *, check: bool) -> None:
+    """Show every node of the cluster: state, version, lag, conflicts."""
+    with Client.of(settings) as client:
+        reports = _ask_all(client)
+    answered = [report for report in reports if report.status is not None]
+    if not answered:
+        raise Unreachable(
+            "no node can be reached" if len(reports) > 1 else "the node cannot be reached",
+            more=[
+                *(f"{report.node.url}: {report.failure}" for report in reports),
+                "start a cluster with `vexil dev`, or one node with `vexil node --config node.toml`",
+            ],
+        )
+    agreements = _agreements(answered)
+    troubles = _troubles(reports, agreements)
+    if settings.as_json:
+        show_json(_document(reports, agreements, troubles))
+    else:
+        _show(reports, agreements, troubles)
+    if check and troubles:
+        raise click.exceptions.Exit(EXIT_FAILED)
+
+
+@click.command(cls=Command)
+@click.option(
+    "--config",
+    "config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="The node's node.toml.",
+)
+def node(config: Path) -> NoReturn:
+    """Run one node in the foreground until Ctrl-C or SIGTERM."""
+    sys.stdout.flush()
+    # In place of this process: signals, exit code and process id are the node's own.
+    os.execv(sys.executable, [sys.executable, "-m", "vexil.node", "--config", str(config)])  # noqa: S606
+
+
+def _ask_all(client: Client) -> list[_Report]:
+    """Ask every node that is known, and every further one that a member list gives a URL for."""
+    reports: list[_Report] = []
+    waiting = list(client.nodes)
+    asked: set[str] = set()
+    while waiting and len(asked) < NODES_ASKED_MAX:
+        at = waiting.pop(0)
+        if at.url in asked:
+            continue
+        asked.add(at.url)
+        report = _ask(client.only(at), at)
+        reports.append(report)
+        names = {item.node.name for item in reports} | {item.name for item in waiting}
+        members = (report.status or {}).get("members") or []
+        waiting += [_member(item) for item in members if item.get("url") and item.get("node") not in names]
+    return sorted(reports, key=lambda report: (report.node.region, report.node.name, report.node.url))
+
+
+def _ask(client: Client, at: ClusterNode) -> _Report:
+    try:
+        answer: Answer = client.read(path("status"))
+    except Refused as refused:
+        if refused.status in {401, 403}:
+            raise
+        return _Report(at, None, refused.message)
+    except CommandFailed as failure:
+        # Its first line below the message is the reason; the URL before it is in the table already.
+        reason = failure.more[0] if failure.more else failure.message
+        return _Report(at, None, reason.removeprefix(f"{at.url}: "))
+    body: dict[str, Any] = answer.body if isinstance(answer.body, dict) else {}
+    named = ClusterNode(str(body.get("node") or at.name), str(body.get("region") or at.region), at.url)
+    return _Report(named, body, "")
+
+
+def _member(member: dict[str, Any]) -> ClusterNode:
+    return ClusterNode(str(member["node"]), str(member.get("region") or ""), checked_url(str(member["url"])))
+
+
+def _agreements(answered: list[_Report]) -> list[_Agreement]:
+    projects: dict[str, dict[tuple[str, str], list[str]]] = {}
+    for report in answered:
+        for name, project in ((report.status or {}).get("projects") or {}).items():
+            state = (str(project.get("vv_hash")), str(project.get("root_hash")))
+            projects.setdefault(name, {}).setdefault(state, []).append(report.node.name or report.node.url)
+    return [_Agreement(name, projects[name]) for name in sorted(projects)]
+
+
+def _troubles(reports: list[_Report], agreements: list[_Agreement]) -> list[str]:
+    """Everything that keeps the cluster from being well, worst first."""
+    troubles = [
+        f"ALARM: in {item.project} nodes have seen the same changes and hold different states"
+        for item in agreements
+        if item.forked
+    ]
+    for report in reports:
+        name = report.node.name or report.node.url
+        if report.status is None:
+            troubles.append(f"{name} cannot be reached: {report.failure}")
+            continue
+        if not report.status.get("ready"):
+            troubles.append(f"{name} is not ready")
+        if (report.status.get("clock") or {}).get("suspect"):
+            troubles.append(f"{name} suspects its own clock")
+        store = report.status.get("store") or {}
+        if store.get("state") not in {None, "available"}:
+            troubles.append(f"{name}: its store is {store.get('state')}")
+        stale = report.status.get("stale_regions") or []
+        if stale:
+            troubles.append(f"{name} has not heard lately from {', '.join(stale)}: what it shows may be old")
+        for kind, count in (report.status.get("alarms") or {}).items():
+            if count:
+                troubles.append(f"ALARM: {name} has counted {count} {kind}")
+        for project, numbers in (report.status.get("projects") or {}).items():
+            quarantined = _count(numbers.get("quarantined"))
+            if quarantined:
+                troubles.append(f"{name}: {quarantined} quarantined in {project}")
+    troubles += [
+        f"nodes hold different versions of {item.project}" for item in agreements if not item.converged
+    ]
+    return troubles
+
+
+def _document(reports: list[_Report], agreements: list[_Agreement], troubles: list[str]) -> dict[str, Any]:
+    return {
+        "nodes": [
+            {
+                "node": report.node.name,
+                "region": report.node.region,
+                "url": report.node.url,
+                "reached": report.status is not None,
+                **({"error": report.failure} if report.status is None else {"status": report.status}),
+            }
+            for report in reports
+        ],
+        "projects": {
+            item.project: {
+                "converged": item.converged,
+                "forked": item.forked,
+                "states": [
+                    {"vv_hash": vv, "root_hash": root, "nodes": sorted(names)}
+                    for (vv, root), names in sorted(item.groups.items())
+                ],
+            }
+            for item in agreements
+        },
+        "troubles": troubles,
+    }
+
+
+def _show(reports: list[_Report], agreements: list[_Agreement], troubles: list[str]) -> None:
+    reached = sum(report.status is not None for report in reports)
+    say(f"{reached} of {len(reports)} nodes reached\n")
+    rows = [_row(report) for report in reports]
+    say(table(["node", "region", "url", "state", "store", "clock", "behind", "as of", "lag p99"], rows))
+    rows = []
+    for item in agreements:
+        for (vv, root), names in sorted(item.groups.items(), key=lambda group: -len(group[1])):
+            numbers = _numbers(reports, item.project, names)
+            verdict = "same everywhere" if item.converged else "FORKED" if item.forked else "differs"
+            rows.append(
+                [item.project, verdict, vv[:HASH_SHOWN], root[:HASH_SHOWN], *numbers, " ".join(sorted(names))]
+            )
+    if rows:
+        say("")
+        headings = ["project", "state", "vv", "root", "flags", "changes", "conflicts", "nodes"]
+        say(table(headings, rows))
+    if troubles:
+        say("")
+        for trouble in troubles:
+            say(f"! {plain(trouble)}")
+
+
+def _row(report: _Report) -> list[object]:
+    name, region, url = report.node.name or "?", report.node.region, report.node.url
+    if report.status is None:
+        return [name, region, url, "UNREACHABLE", "", "", "", "", ""]
+    store, clock = report.status.get("store") or {}, report.status.get("clock") or {}
+    backlog = store.get("backlog")
+    parts = [store.get("kind"), store.get("state"), f"backlog {backlog}" if backlog else ""]
+    return [
+        name,
+        region,
+        url,
+        "ready" if report.status.get("ready") else "NOT READY",
+        " ".join(str(part) for part in parts if part),
+        f"{clock.get('offset_ms', 0)} ms{' SUSPECT' if clock.get('suspect') else ''}",
+        _behind(report.status.get("members") or []),
+        _ages(report.status),
+        _lag(report.status.get("lag_ms") or {}),
+    ]
+
+
+def _behind(members: list[dict[str, Any]]) -> str:
+    """How far this node knows itself or others to be behind, worst first; members that went silent are named."""
+    notes = []
+    for member in members:
+        changes, state = _count(member.get("behind_changes")), member.get("state")
+        if changes:
+            notes.append(
+                (changes, f"{member.get('node')}: {changes} changes, {member.get('behind_ms', '?')} ms")
+            )
+        elif state not in {None, "alive", "self"}:
+            notes.append((0, f"{member.get('node')}: {state}"))
+    return "; ".join(note for _, note in sorted(notes, reverse=True)) or "no"
+
+
+def _ages(status_of_node: dict[str, Any]) -> str:
+    """How old its knowledge of each region is; what is too old to be called current is marked."""
+    stale = status_of_node.get("stale_regions") or []
+    ages = status_of_node.get("as_of_age_ms") or {}
+    return ", ".join(
+        f"{region} {'never heard' if age is None else f'{age} ms'}{' STALE' if region in stale else ''}"
+        for region, age in sorted(ages.items())
+    )
+
+
+def _lag(lag: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{region} {numbers.get('p99')} ms"
+        for region, numbers in sorted(lag.items())
+        if isinstance(numbers, dict)
+    )
+
+
+def _numbers(reports: list[_Report], project: str, names: list[str]) -> list[object]:
+    """Flags, changes and conflicts as the first of the named nodes counts them; equal states count the same."""
+    for report in reports:
+        if report.status is not None and (report.node.name or report.node.url) in names:
+            found = (report.status.get("projects") or {}).get(project) or {}
+            return [_count(found.get(name)) for name in ("flags", "changes", "conflicts")]
+    return ["", "", ""]
+
+
+def _count(value: Any) -> int:
+    """How many: told by the node as a number or as the list of names."""
+    return len(value) if isinstance(value, (list, dict)) else int(value or 0)

@@ -1,0 +1,243 @@
+"""The calling side of the peer protocol: one digest exchange that mends both directions.
+
+A node that calls a peer pulls what it lacks and pushes what the peer lacks, so a link that carries calls in one
+direction only is enough for both to converge. Every page that is applied advances the vector: an exchange that breaks
+off keeps its progress, and the next one, with whatever peer, goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import trio
+
+from vexil.crdt import version_vector
+from vexil.crdt.schema import SYSTEM_PROJECT
+from vexil.node.gossip import messages
+from vexil.node.gossip.digest import project_hash
+from vexil.node.gossip.host import Host
+from vexil.node.gossip.intake import take
+from vexil.node.gossip.links import Links
+from vexil.node.gossip.messages import Heads, Malformed, Message
+from vexil.node.gossip.peers import Freshness, Peer
+from vexil.node.gossip.service import DIGEST, PULL, PUSH
+from vexil.node.project import Project
+from vexil.node.seams import (
+    PeerAddress,
+    PeerError,
+    PeerIdentity,
+    PeerNonsense,
+    PeerTransport,
+    PeerUnreachable,
+    SeamError,
+)
+
+CALL_TIMEOUT_MS = 5_000
+PAGES_PER_PULL_MAX: Final = 100_000
+"""A bound on one pull: at a page of one change each, more than any backlog."""
+
+
+class Exchange:
+    """Calls to peers, and what follows from their answers. Errors are `PeerError`; JournalFull passes through."""
+
+    def __init__(
+        self,
+        host: Host,
+        transport: PeerTransport,
+        links: Links,
+        freshness: Freshness,
+        *,
+        on_ack: Callable[[], None],
+    ) -> None:
+        """``on_ack`` is called when a peer has told that it has more of our changes."""
+        self._host = host
+        self._transport = transport
+        self._links = links
+        self._freshness = freshness
+        self._on_ack = on_ack
+
+    async def call(self, peer: Peer, method: str, members: Mapping[str, object]) -> tuple[Message, int, int]:
+        """One request: the answer, and the bytes sent and received."""
+        identity = PeerIdentity(peer.node, peer.region)
+        if self._links.blocked(self._host.identity, identity):
+            raise PeerUnreachable("the link is cut")
+        body = messages.encode(members)
+        raw = await self._transport.call(
+            PeerAddress(peer.node, peer.region, peer.url), method, body, timeout_ms=CALL_TIMEOUT_MS
+        )
+        if self._links.blocked(self._host.identity, identity):
+            raise PeerUnreachable("the link is cut")
+        try:
+            answer = Message.decode(raw)
+        except Malformed as error:
+            raise PeerNonsense(str(error)) from None
+        self._host.call_succeeded(peer.node)
+        return answer, len(body), len(raw)
+
+    async def sync(self, peer: Peer) -> None:
+        """One anti-entropy exchange with ``peer``, all projects. Raises PeerError, JournalFull, StoreError."""
+        try:
+            await self._sync(peer)
+        except Malformed as error:
+            raise PeerNonsense(str(error)) from None
+
+    async def _sync(self, peer: Peer) -> None:
+        asked_s = trio.current_time()
+        asked_wall_ms = self._host.wall_ms()
+        answer, sent, received = await self.call(
+            peer,
+            DIGEST,
+            {
+                "wall_ms": asked_wall_ms,
+                "incarnation": self._host.incarnation,
+                "ages": self._freshness.ages_ms(self._host.identity.node),
+                "projects": {name: project_hash(project) for name, project in self._host.projects.items()},
+                "forked": sorted(self._host.forks.incarnations),
+            },
+        )
+        self._host.count_bytes("sent", "digest", sent)
+        self._host.count_bytes("received", "digest", received)
+        middle_ms = asked_wall_ms + (trio.current_time() - asked_s) * 500
+        peer.heard(offset_ms=int(answer.integer("wall_ms") - middle_ms))
+        for forked in answer.incarnations("forked"):
+            self._host.fork_seen(SYSTEM_PROJECT, forked, peer.node)
+        ages = answer.ages("ages")
+        complete = True
+        pulling = set(answer.names("pulling"))
+        for name, (heads, root) in answer.heads_by_project("projects").items():
+            project = self._host.open_project(name)
+            if project is None:
+                complete = False
+                continue
+            self._note_vector(peer, name, {i: seq for i, (seq, _) in heads.items()})
+            self._compare(peer, project, heads, root)
+            if any(seq > project.replica.vv.get(i, 0) for i, (seq, _) in heads.items()):
+                await self.pull(peer, project)
+            theirs = {i: seq for i, (seq, _) in heads.items()}
+            complete = complete and version_vector.covers(project.replica.vv, theirs)
+            if name not in pulling and not version_vector.covers(theirs, project.replica.vv):
+                await self._offer(peer, project, theirs)
+        if complete:
+            self._freshness.merge(ages, asked_s=asked_s)
+
+    def _note_vector(self, peer: Peer, project: str, vv: dict[int, int]) -> None:
+        peer.vv[project] = version_vector.join(peer.vv.get(project, {}), vv)
+        self._on_ack()
+
+    def _compare(self, peer: Peer, project: Project, heads: Heads, root: str) -> None:
+        """Raise the alarms that two digests can tell."""
+        replica = project.replica
+        forked = False
+        for incarnation, (seq, chain) in heads.items():
+            known = replica.vv.get(incarnation, 0)
+            ours = incarnation == self._host.incarnation
+            if (seq == known and chain != replica.head(incarnation)) or (ours and seq > known):
+                forked = True
+                self._host.fork_seen(project.name, incarnation, peer.node)
+        same = len(heads) == len(replica.vv) and all(
+            replica.vv.get(i) == seq and replica.head(i) == chain for i, (seq, chain) in heads.items()
+        )
+        if same and not forked and root != replica.root_hash():
+            self._host.divergence_seen(project.name, peer.node)
+
+    async def pull(self, peer: Peer, project: Project) -> None:
+        """Fetch what ``peer`` has and we have not, page by page.
+
+        Nothing if that is under way already, by a pull of ours or by pages that a peer pushes.
+        """
+        if project.pulling or trio.current_time() < project.offered_until_s:
+            return
+        project.pulling = True
+        try:
+            page: Message | None = await self._ask_page(peer, project, project.replica.vv)
+            for _ in range(PAGES_PER_PULL_MAX):
+                if page is None:
+                    return
+                page = await self._take_and_ask_on(peer, project, page)
+        except Malformed as error:
+            raise PeerNonsense(str(error)) from None
+        finally:
+            project.pulling = False
+
+    async def _ask_page(self, peer: Peer, project: Project, have: Mapping[int, int]) -> Message:
+        members = {"project": project.name, "vv": messages.flat_vv(have), "skip": sorted(project.stopped)}
+        answer, _, _ = await self.call(peer, PULL, members)
+        return answer
+
+    async def _take_and_ask_on(self, peer: Peer, project: Project, page: Message) -> Message | None:
+        """Take ``page`` while the next one is on its way; None if there is none, or this one brought nothing."""
+        raws = page.changes("changes")
+        reached = page.vv("reached") if page.flag("more") else {}
+        asked: list[Message | PeerError] = []
+
+        async def ask(have: Mapping[int, int]) -> None:
+            try:
+                asked.append(await self._ask_page(peer, project, have))
+            except PeerError as error:
+                asked.append(error)
+
+        progress = False
+        stopped = len(project.stopped)
+        failure: SeamError | None = None
+        async with trio.open_nursery() as nursery:
+            if reached:
+                nursery.start_soon(ask, version_vector.join(project.replica.vv, reached))
+            try:
+                progress = await self._take_page(peer, project, raws)
+            except SeamError as error:  # told outside the nursery, which would wrap it
+                failure = error
+            if not progress or len(project.stopped) > stopped:
+                # What was asked for supposes that this page is here, whole.
+                nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        if not progress or not page.flag("more"):
+            return None
+        if not asked:
+            return await self._ask_page(peer, project, project.replica.vv)
+        if isinstance(asked[0], PeerError):
+            raise asked[0]
+        return asked[0]
+
+    async def _take_page(self, peer: Peer, project: Project, raws: list[bytes]) -> bool:
+        """Apply what fits of a page; whether that was anything."""
+        self._host.count_bytes("received", "payload", messages.total_bytes(raws))
+        stopped = len(project.stopped)
+        taken = await take(self._host, project, raws, peer.node)
+        return taken.applied > 0 or len(project.stopped) > stopped
+
+    async def _offer(self, peer: Peer, project: Project, theirs: Mapping[int, int]) -> None:
+        """Push what the peer lacks, page by page, for as long as it takes them."""
+        reached = dict(theirs)
+        through = dict(project.replica.vv)
+        while not version_vector.covers(reached, through):
+            records = await self._host.read_log(
+                project.name, after=reached, through=through, limit_bytes=messages.PAGE_BYTES
+            )
+            if not records:
+                return
+            before = dict(reached)
+            page = records[: messages.CHANGES_MAX]
+            sent = version_vector.join(reached, {r.incarnation: r.seq for r in page})
+            more = not version_vector.covers(sent, through)
+            await self.push(peer, {project.name: [r.raw for r in page]}, more=more)
+            reached = version_vector.join(reached, peer.vv.get(project.name, {}))
+            if reached == before:
+                return
+
+    async def push(self, peer: Peer, changes: Mapping[str, list[bytes]], *, more: bool = False) -> None:
+        """Send encoded changes; what the peer then says it has is noted. ``more`` says that more will follow.
+
+        Raises PeerError.
+        """
+        try:
+            self._host.count_bytes(
+                "sent", "payload", sum(messages.total_bytes(raws) for raws in changes.values())
+            )
+            answer, _, _ = await self.call(peer, PUSH, {"changes": dict(changes), "more": more})
+            peer.heard(offset_ms=None)
+            for name, vv in answer.vv_by_project("have").items():
+                self._note_vector(peer, name, vv)
+        except Malformed as error:
+            raise PeerNonsense(str(error)) from None

@@ -1,0 +1,179 @@
+"""The serving side of the peer protocol: what a node answers when a peer calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from vexil.crdt import version_vector
+from vexil.crdt.schema import SYSTEM_PROJECT
+from vexil.node.gossip import messages
+from vexil.node.gossip.digest import project_hash
+from vexil.node.gossip.host import Host
+from vexil.node.gossip.intake import take
+from vexil.node.gossip.links import Links
+from vexil.node.gossip.messages import Malformed, Message
+from vexil.node.gossip.peers import Freshness, Peer
+from vexil.node.project import Project
+from vexil.node.seams import JournalFull, PeerIdentity, PeerRefused, StoreError
+
+JOIN: Final = "join"
+DIGEST: Final = "digest"
+PULL: Final = "pull"
+PUSH: Final = "push"
+
+
+OFFER_GRACE_S = 2.0
+"""So long after a page that a peer pushes with more to come we do not pull the same from anybody."""
+
+
+class PeerService:
+    """Answers peers. Every method either answers or raises PeerRefused; nothing it is sent can do more harm."""
+
+    def __init__(
+        self,
+        host: Host,
+        links: Links,
+        freshness: Freshness,
+        peers: dict[str, Peer],
+        *,
+        on_gap: Callable[[str, str], None],
+        on_join: Callable[[], None],
+    ) -> None:
+        """``on_gap(peer, project)`` asks for a pull from the peer."""
+        self._host = host
+        self._links = links
+        self._freshness = freshness
+        self._peers = peers
+        self._on_gap = on_gap
+        self._on_join = on_join
+
+    async def serve(self, caller: PeerIdentity, method: str, body: bytes) -> bytes:
+        """A `PeerHandler`. Raises PeerRefused."""
+        if self._links.blocked(self._host.identity, caller):
+            raise PeerRefused("link.cut", "this link is cut on purpose")
+        if not self._host.serving_peers:
+            raise PeerRefused("node.not_ready", "this node has not loaded its state yet")
+        try:
+            message = Message.decode(body)
+            if method == JOIN:
+                return await self._join(caller, message)
+            if not self._host.is_member(caller.node):
+                raise PeerRefused("member.unknown", f"{caller.node} is not registered here")
+            if method == DIGEST:
+                return self._digest(caller, message, len(body))
+            if method == PULL:
+                return await self._pull(message)
+            if method == PUSH:
+                return await self._push(caller, message)
+        except Malformed as error:
+            raise PeerRefused("request.malformed", str(error)) from None
+        except JournalFull as error:
+            raise PeerRefused("node.storage_full", str(error)) from None
+        except StoreError as error:
+            raise PeerRefused("node.log_unavailable", str(error)) from None
+        raise PeerRefused("method.unknown", method)
+
+    async def _join(self, caller: PeerIdentity, message: Message) -> bytes:
+        if not self._host.is_member(self._host.identity.node):
+            raise PeerRefused("node.not_ready", "this node is not a member itself yet")
+        if caller.node == self._host.identity.node:
+            raise PeerRefused("member.exists", f"{caller.node} runs: it is who you are asking")
+        await self._host.admit_member(
+            node=caller.node,
+            region=caller.region,
+            peer_url=message.text("peer_url", limit_bytes=messages.URL_BYTES_MAX),
+            http_url=message.text("http_url", limit_bytes=messages.URL_BYTES_MAX),
+        )
+        self._on_join()
+        return messages.encode(
+            {
+                "node": self._host.identity.node,
+                "region": self._host.identity.region,
+                "projects": {n: messages.flat_vv(p.replica.vv) for n, p in self._host.projects.items()},
+            }
+        )
+
+    def _digest(self, caller: PeerIdentity, message: Message, size: int) -> bytes:
+        told = message.hashes("projects")
+        wall_ms = message.integer("wall_ms")
+        peer = self._peers.get(caller.node)
+        if peer is not None:
+            peer.heard(offset_ms=wall_ms - self._host.wall_ms())
+        for forked in message.incarnations("forked"):
+            self._host.fork_seen(SYSTEM_PROJECT, forked, caller.node)
+        differing: dict[str, object] = {}
+        for name, project in self._host.projects.items():
+            if told.get(name) != project_hash(project):
+                differing[name] = [
+                    messages.flat_heads(project.replica.vv, project.replica.heads()),
+                    project.replica.root_hash(),
+                ]
+        ages = self._freshness.ages_ms(self._host.identity.node)
+        if not differing and all(name in self._host.projects for name in told):
+            self._freshness.merge(message.ages("ages"), asked_s=trio.current_time())
+        answer = messages.encode(
+            {
+                "wall_ms": self._host.wall_ms(),
+                "ages": ages,
+                "incarnation": self._host.incarnation,
+                "projects": differing,
+                "forked": sorted(self._host.forks.incarnations),
+                "pulling": [name for name, project in self._host.projects.items() if project.pulling],
+            }
+        )
+        self._host.count_bytes("received", "digest", size)
+        self._host.count_bytes("sent", "digest", len(answer))
+        return answer
+
+    async def _pull(self, message: Message) -> bytes:
+        name = message.text("project")
+        after = message.vv("vv")
+        project = self._host.projects.get(name)
+        if project is None:
+            return messages.encode({"changes": [], "more": False, "reached": []})
+        through = dict(project.replica.vv)
+        for incarnation in message.incarnations("skip"):
+            through.pop(incarnation, None)
+        records = await self._host.read_log(
+            name, after=after, through=through, limit_bytes=messages.PAGE_BYTES
+        )
+        changes: list[bytes] = []
+        size = 0
+        reached: dict[int, int] = {}
+        for record in records:
+            over = size + len(record.raw) > messages.PAGE_BYTES or len(changes) >= messages.CHANGES_MAX
+            if changes and over:
+                break
+            changes.append(record.raw)
+            size += len(record.raw)
+            reached[record.incarnation] = record.seq
+        self._host.count_bytes("sent", "payload", size)
+        more = not version_vector.covers(version_vector.join(after, reached), through)
+        return messages.encode({"changes": changes, "more": more, "reached": messages.flat_vv(reached)})
+
+    async def _push(self, caller: PeerIdentity, message: Message) -> bytes:
+        have: dict[str, list[int]] = {}
+        gaps: list[str] = []
+        more = message.flag("more")
+        pushed = message.changes_by_project("changes")
+        projects: dict[str, Project] = {}
+        for name in pushed:
+            # All of them before anything is taken: what is refused has changed nothing.
+            project = self._host.open_project(name)
+            if project is None:
+                raise PeerRefused("project.refused", f"{name!r} cannot be a project here")
+            projects[name] = project
+        for name, project in projects.items():
+            raws = pushed[name]
+            self._host.count_bytes("received", "payload", messages.total_bytes(raws))
+            if more:
+                project.offered_until_s = trio.current_time() + OFFER_GRACE_S
+            taken = await take(self._host, project, raws, caller.node)
+            if taken.gap:
+                gaps.append(name)
+                self._on_gap(caller.node, name)
+            have[name] = messages.flat_vv(project.replica.vv)
+        return messages.encode({"have": have, "gaps": gaps})

@@ -1,0 +1,258 @@
+"""One project on one node: the replica, and the views of it that are read.
+
+A view is a pure function of the cells. After every batch of changes the objects that were touched are read again,
+each once, and put into the flag sets, the conflict list and the quarantine list; nothing else is ever served. An
+object that cannot be read for a reason of ours is quarantined alone.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
+
+from vexil.crdt import schema
+from vexil.crdt.cell import live
+from vexil.crdt.change import Change, Dot
+from vexil.crdt.flag_document import document
+from vexil.crdt.flag_reader import read_flag
+from vexil.crdt.flag_state import FlagState
+from vexil.crdt.flagd_state import read_flagd
+from vexil.crdt.generation import Cells, visible
+from vexil.crdt.limits import SEGMENT_MEMBERS_MAX
+from vexil.crdt.materialise import ConflictRecord
+from vexil.crdt.payload import TOMBSTONE, UNREADABLE, decode
+from vexil.crdt.policy import latest, lww, present
+from vexil.crdt.replica import NEW_GENERATION, Replica
+from vexil.crdt.segment_state import SegmentState, read_segment, segment_document, update_members
+from vexil.node.idempotency import IdempotencyIndex
+from vexil.sdk.model import FlagDocument, FlagSet, SegmentDocument
+
+WAITING_MAX = 4_096
+"""Changes that came before what they depend on; beyond it they are left to the next pull."""
+INTERNAL_DEFECT = "internal"
+"""Why an object is quarantined that our own reader failed on."""
+
+OnDefect = Callable[[str, str, Exception], None]
+
+
+class Project:
+    """State and views of one project. Not thread-safe; no method yields."""
+
+    def __init__(self, name: str, replica: Replica, *, on_defect: OnDefect) -> None:
+        """A project over ``replica``, without environments yet. ``on_defect(project, object, error)`` counts."""
+        self.name = name
+        self.replica = replica
+        self.environments: tuple[str, ...] = ()
+        self.bucketing = "v3"
+        self.idempotency = IdempotencyIndex()
+        self.waiting: dict[Dot, Change] = {}
+        self.forked: set[int] = set()
+        """Incarnations of which two histories are known in the cluster; the engine's own set."""
+        self.stopped: set[int] = set()
+        """Incarnations of which nothing more is taken: see `vexil.node.gossip.intake`."""
+        self.pulling = False
+        self.offered_until_s = -1.0
+        """Until then (`trio.current_time()`) a peer is expected to push us more pages."""
+        self.changes_applied = 0
+        self.digest_cache: tuple[int, bytes] | None = None
+        self.quarantined: dict[str, str] = {}
+        """Object -> the defect that puts it on the off path."""
+        self._on_defect = on_defect
+        self._flag_sets: dict[str, FlagSet] = {}
+        self._flag_keys: list[str] = []
+        self._segments: dict[str, SegmentState] = {}
+        self._segment_keys: list[str] = []
+        self.not_exportable = 0
+        """How many flags flagd documents leave out, over all environments; `vexil.node.upkeep` keeps it."""
+        self._conflicts: dict[str, tuple[ConflictRecord, ...]] = {}
+
+    # -- reading
+
+    def flag(self, key: str) -> FlagState | None:
+        """The flag as its cells say now; None if there is none."""
+        return read_flag(key, self.replica.cells(schema.flag_object(key)), self.environments)
+
+    def flag_keys(self) -> Sequence[str]:
+        """Keys of all flags, sorted. Do not change it."""
+        return self._flag_keys
+
+    def segment(self, key: str) -> SegmentState | None:
+        """The segment; None if there is none."""
+        return self._segments.get(key)
+
+    def segment_keys(self) -> Sequence[str]:
+        """Keys of all segments, sorted. Do not change it."""
+        return self._segment_keys
+
+    def flag_set(self, environment: str) -> FlagSet:
+        """What is evaluated in ``environment``. Raises KeyError for an unknown one."""
+        return self._flag_sets[environment]
+
+    def conflicts(self) -> list[ConflictRecord]:
+        """Every race and defect, by object."""
+        return [record for name in sorted(self._conflicts) for record in self._conflicts[name]]
+
+    @property
+    def conflict_count(self) -> int:
+        """How many records `conflicts` has."""
+        return sum(map(len, self._conflicts.values()))
+
+    def shown_value(self, name: str, generation: Dot, field: str) -> object:
+        """What the newest live lane of a cell says; None where nothing is shown. For the audit trail."""
+        if generation == NEW_GENERATION:
+            return None
+        lane = latest(live(self.replica.cell(name, generation, field)))
+        if lane is None:
+            return None
+        value = decode(lane.payload).value
+        return None if value is TOMBSTONE or value is UNREADABLE else value
+
+    # -- following the replica
+
+    def wait(self, change: Change) -> None:
+        """Keep a change until what it depends on is here; bounded by `WAITING_MAX`."""
+        if len(self.waiting) < WAITING_MAX:
+            self.waiting[change.dot] = change
+
+    def configure(self, environments: Sequence[str], bucketing: str) -> bool:
+        """Take the project's settings from `_system`; reads everything again if they are others now."""
+        wanted = tuple(sorted(environments))
+        if wanted == self.environments and bucketing == self.bucketing:
+            return False
+        self.environments = wanted
+        self.bucketing = bucketing
+        self._flag_sets = {e: self._flag_sets.get(e) or FlagSet() for e in wanted}
+        for flag_set in self._flag_sets.values():
+            flag_set.bucketing = bucketing
+        self.refresh_all()
+        return True
+
+    def refresh_all(self) -> None:
+        """Read every object (a start, new settings)."""
+        for name in self.replica.objects:
+            self._refresh(name, ())
+        self._stamp()
+
+    def refresh(self, changes: Iterable[Change]) -> None:
+        """Read what ``changes``, just applied, have touched; each object once."""
+        touched: dict[str, list[str]] = {}
+        for change in changes:
+            for operation in change.operations:
+                touched.setdefault(operation.object, []).append(operation.field)
+        for name, fields in touched.items():
+            self._refresh(name, fields)
+        self._stamp()
+
+    def _stamp(self) -> None:
+        if self._flag_sets:
+            version = self.replica.root_hash()
+            for flag_set in self._flag_sets.values():
+                flag_set.version = version
+
+    def _refresh(self, name: str, fields: Sequence[str]) -> None:
+        parsed = schema.parse_object(name)
+        if parsed is None:
+            return
+        kind, key = parsed
+        try:
+            if kind == schema.FLAG:
+                self._refresh_flag(name, key)
+            elif kind == schema.SEGMENT:
+                self._refresh_segment(name, key, fields)
+            elif kind == schema.FLAGD:
+                self._refresh_flagd(name, key)
+        except Exception as error:  # noqa: BLE001 - a bug of ours in one object's reading must not stop the others
+            self.quarantined[name] = INTERNAL_DEFECT
+            self._on_defect(self.name, name, error)
+
+    def _refresh_flag(self, name: str, key: str) -> None:
+        state = read_flag(key, self.replica.cells(name), self.environments)
+        if state is None:
+            self._forget(name, key, self._flag_keys)
+            for flag_set in self._flag_sets.values():
+                flag_set.replace_flag(key, None)
+            return
+        _add_sorted(self._flag_keys, key)
+        for environment, flag_set in self._flag_sets.items():
+            flag_set.replace_flag(key, cast(FlagDocument, document(state, environment)))
+        broken = state.broken or next((e.broken for e in state.environments.values() if e.broken), None)
+        self._record(name, (*state.conflicts, *state.problems), broken)
+
+    def _refresh_segment(self, name: str, key: str, fields: Sequence[str]) -> None:
+        cells = self.replica.cells(name)
+        state = self._segments.get(key)
+        if (
+            state is not None
+            and name not in self._conflicts
+            and name not in self.quarantined
+            and _only_members(state, cells, fields)
+            and update_members(state.members, cells, shown=state.generation, fields=fields)
+            and len(state.members) <= SEGMENT_MEMBERS_MAX
+        ):
+            self._serve_segment(key, segment_document(state))
+            return
+        state = read_segment(key, cells)
+        if state is None:
+            self._segments.pop(key, None)
+            self._forget(name, key, self._segment_keys)
+            self._serve_segment(key, None)
+            return
+        self._segments[key] = state
+        _add_sorted(self._segment_keys, key)
+        self._serve_segment(key, segment_document(state))
+        self._record(name, (*state.conflicts, *state.problems), state.rules_broken)
+
+    def _serve_segment(self, key: str, made: dict[str, Any] | None) -> None:
+        for flag_set in self._flag_sets.values():
+            flag_set.replace_segment(key, cast(SegmentDocument | None, made))
+
+    def _refresh_flagd(self, name: str, environment: str) -> None:
+        state = read_flagd(environment, self.replica.cells(name))
+        flag_set = self._flag_sets.get(environment)
+        if flag_set is not None:
+            if dict(flag_set.evaluators) != state.evaluators:
+                flag_set.set_evaluators(state.evaluators)
+            flag_set.set_metadata(state.metadata)
+        self._record(name, (*state.conflicts, *state.problems), None)
+
+    def _record(self, name: str, records: tuple[ConflictRecord, ...], broken: str | None) -> None:
+        if records:
+            self._conflicts[name] = records
+        else:
+            self._conflicts.pop(name, None)
+        if broken is not None:
+            self.quarantined[name] = broken
+        else:
+            self.quarantined.pop(name, None)
+
+    def _forget(self, name: str, key: str, keys: list[str]) -> None:
+        self._conflicts.pop(name, None)
+        self.quarantined.pop(name, None)
+        at = bisect_left(keys, key)
+        if at < len(keys) and keys[at] == key:
+            del keys[at]
+
+
+def _only_members(state: SegmentState, cells: Cells, fields: Sequence[str]) -> bool:
+    """Whether the touched ``fields`` have changed who belongs to the segment, and nothing else that is read of it."""
+    if not fields or not all(f.startswith(schema.MEMBER_PREFIX) or f == schema.EXISTS for f in fields):
+        return False
+    found = visible(cells)
+    if len(found) != 1 or len(state.generations) != 1 or state.needs_review:
+        return False
+    existence = found[0]
+    if (existence.generation, existence.epoch) != (state.generation, state.epoch):
+        return False
+    packed = cells[state.generation]
+    members = [live(packed[f]) for f in fields if f != schema.EXISTS and f in packed]
+    return not lww(existence.lanes).siblings and not any(present(lanes).siblings for lanes in members)
+
+
+def _add_sorted(keys: list[str], key: str) -> None:
+    if not keys or key > keys[-1]:
+        keys.append(key)
+        return
+    at = bisect_left(keys, key)
+    if keys[at] != key:
+        insort(keys, key)

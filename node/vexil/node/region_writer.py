@@ -1,0 +1,238 @@
+"""How applied changes reach the region's store, in the one order that survives a crash between any two steps.
+
+Change rows, then the member row with the vector over them, then (those who wait for ``region`` durability are told)
+the fold's cells, then the member row with the fold's header. What one round writes is captured at one instant, before
+its first await, so the fold never runs ahead of the vector that the store has. A round that fails is repeated as it
+was; repeating is always safe. While the store is away the backlog is a map of dirty cells, bounded by the state
+itself, and the rows are read again from the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from random import Random
+
+import trio
+
+from vexil.crdt import cell as cells
+from vexil.crdt import version_vector
+from vexil.crdt.change import Change, Dot
+from vexil.crdt.replica import Replica, touched
+from vexil.node.seams import FoldEntry, Journal, LogRecord, MemberRow, Store, StoreError, StoreIndeterminate
+from vexil.node.signal import Signal
+
+FLUSH_INTERVAL_MS = 500
+"""How long cells may gather before a round, when nobody waits for one."""
+ROWS_KEPT_MAX = 20_000
+"""Rows that are held in memory for the store; beyond it they are read from the journal."""
+RETRY_MS_MIN = 100
+RETRY_MS_MAX = 5_000
+FOLD_BATCH_CELLS = 2_000
+READ_BYTES = 4 << 20
+
+_Address = tuple[str, Dot, str]
+
+
+@dataclass(slots=True)
+class _Dirty:
+    """What one project has to tell the store."""
+
+    cells: dict[_Address, tuple[bytes, frozenset[int]]]
+    rows: list[LogRecord]
+    rows_complete: bool = True
+
+
+class RegionWriter:
+    """The only writer of a slot's rows. `note` is called with every applied change; `run` does the rest."""
+
+    def __init__(
+        self,
+        store: Store,
+        journal: Journal,
+        row: MemberRow,
+        replicas: dict[str, Replica],
+        *,
+        rng: Random,
+        on_failure: Callable[[StoreError], None],
+    ) -> None:
+        """A writer that goes on from ``row``, which the store has. ``on_failure`` counts and logs."""
+        self._store = store
+        self._journal = journal
+        self._row = row
+        self.replicas = replicas
+        """Every project's; the engine adds new ones before it notes their first change."""
+        self._rng = rng
+        self._on_failure = on_failure
+        self._dirty: dict[str, _Dirty] = {}
+        self._wake = trio.Event()
+        self._urgent = False
+        self._row_limiter = trio.Lock()
+        self._round = trio.Lock()
+        self.stored: dict[str, dict[int, int]] = {p: dict(vv) for p, vv in row.vv.items()}
+        """Per project: the vector that the store has."""
+        self.fold_stored: dict[str, dict[int, int]] = {}
+        """Per project: the fold vector that the store has; the only one that garbage may ever rely on."""
+        self.advanced = Signal()
+        self.available = True
+
+    @property
+    def backlog(self) -> int:
+        """Changes that are applied here but not known to be in the store."""
+        return sum(
+            sum(max(0, seq - self.stored.get(p, {}).get(i, 0)) for i, seq in replica.vv.items())
+            for p, replica in self.replicas.items()
+        )
+
+    def note(self, project: str, change: Change) -> None:
+        """``change`` has just been applied to the project's replica."""
+        dirty = self._dirty.get(project)
+        if dirty is None:
+            dirty = self._dirty[project] = _Dirty({}, [])
+        objects = self.replicas[project].objects
+        for name, generation, field, incarnations in touched(change):
+            address = (name, generation, field)
+            packed = objects[name][generation][field]
+            before = dirty.cells.get(address)
+            parts = frozenset(incarnations)
+            dirty.cells[address] = (packed, parts if before is None else before[1] | parts)
+        if not self._store.shares_journal:
+            if len(dirty.rows) < ROWS_KEPT_MAX:
+                dirty.rows.append(LogRecord(project, change.incarnation, change.seq, change.raw))
+            else:
+                dirty.rows_complete = False
+        self._wake.set()
+
+    def hurry(self) -> None:
+        """Somebody waits: do not let cells gather before the next round."""
+        if not self._urgent:
+            self._urgent = True
+            self._wake.set()
+
+    async def announce(self, incarnation: int) -> None:
+        """Write the member row of a fresh incarnation before it announces anything. Raises StoreError."""
+        await self._write_row(incarnation=incarnation)
+
+    async def run(self) -> None:
+        """Write rounds until cancelled."""
+        while True:
+            await self._wake.wait()
+            if not self._urgent:
+                with trio.move_on_after(FLUSH_INTERVAL_MS / 1000):
+                    while not self._urgent:
+                        self._wake = trio.Event()
+                        await self._wake.wait()
+            self._wake = trio.Event()
+            self._urgent = False
+            await self.flush()
+
+    async def flush(self) -> None:
+        """One round over everything that is dirty now; repeats until the store has taken it.
+
+        Rounds never overlap: a vector must not overtake the rows of an earlier round.
+        """
+        async with self._round:
+            await self._one_round()
+
+    async def _one_round(self) -> None:
+        captured, self._dirty = self._dirty, {}
+        if not captured:
+            return
+        try:
+            await self._write_round(captured)
+        except trio.Cancelled:
+            # A drain is bounded, and the process may go on for a moment: what the next round says covers this one.
+            for project, dirty in captured.items():
+                newer = self._dirty.get(project)
+                self._dirty[project] = dirty if newer is None else _together(dirty, newer)
+            raise
+
+    async def _write_round(self, captured: Mapping[str, _Dirty]) -> None:
+        vectors = {p: dict(self.replicas[p].vv) for p in captured}
+        headers = {p: self.replicas[p].header() for p in captured}
+        for project, dirty in captured.items():
+            if not self._store.shares_journal:
+                await self._until_taken(self._write_rows, project, dirty, vectors[project])
+        await self._until_taken(self._write_vectors, vectors)
+        for project, dirty in captured.items():
+            await self._until_taken(self._write_cells, project, dirty)
+        await self._until_taken(self._write_headers, headers)
+        self.fold_stored.update(vectors)
+
+    async def _until_taken(self, step: Callable[..., object], *arguments: object) -> None:
+        wait_ms = RETRY_MS_MIN
+        while True:
+            try:
+                await step(*arguments)  # type: ignore[misc]
+            except StoreError as error:
+                self.available = False
+                self._on_failure(error)
+                await trio.sleep(wait_ms * self._rng.uniform(0.5, 1.5) / 1000)
+                wait_ms = min(wait_ms * 2, RETRY_MS_MAX)
+            else:
+                if not self.available:
+                    self.available = True
+                    self.advanced.notify()
+                return
+
+    async def _write_rows(self, project: str, dirty: _Dirty, vv: Mapping[int, int]) -> None:
+        if dirty.rows_complete:
+            if dirty.rows:
+                await self._store.write_changes(dirty.rows)
+            return
+        reached = dict(self.stored.get(project, {}))
+        while page := await self._journal.read_changes(
+            project, after=reached, through=vv, limit_bytes=READ_BYTES
+        ):
+            await self._store.write_changes(page)
+            for record in page:
+                reached[record.incarnation] = record.seq
+        if not version_vector.covers(reached, vv):
+            raise StoreIndeterminate(f"the journal does not hold all rows of {project} that the store lacks")
+
+    async def _write_vectors(self, vectors: Mapping[str, Mapping[int, int]]) -> None:
+        await self._write_row(vv={**self._row.vv, **vectors})
+        for project, vv in vectors.items():
+            self.stored[project] = dict(vv)
+        self.advanced.notify()
+
+    async def _write_headers(self, headers: Mapping[str, bytes]) -> None:
+        await self._write_row(fold={**self._row.fold, **headers})
+
+    async def _write_row(self, **differences: object) -> None:
+        async with self._row_limiter:
+            row = replace(self._row, revision=self._row.revision + 1, **differences)  # type: ignore[arg-type]
+            # Even a write that failed may land: its revision is never used again.
+            self._row = replace(self._row, revision=row.revision)
+            await self._store.write_member(row)
+            self._row = row
+
+    async def _write_cells(self, project: str, dirty: _Dirty) -> None:
+        batch: list[FoldEntry] = []
+        for (name, generation, field), (packed, incarnations) in dirty.cells.items():
+            batch += _fold_entries(name, generation, field, packed, incarnations)
+            if len(batch) >= FOLD_BATCH_CELLS:
+                await self._store.write_fold(project, batch)
+                batch = []
+        if batch:
+            await self._store.write_fold(project, batch)
+
+
+def _together(older: _Dirty, newer: _Dirty) -> _Dirty:
+    """What two rounds have to tell, as one."""
+    merged = dict(older.cells)
+    for address, (packed, parts) in newer.cells.items():
+        before = merged.get(address)
+        merged[address] = (packed, parts if before is None else before[1] | parts)
+    complete = older.rows_complete and newer.rows_complete
+    rows = [*older.rows, *newer.rows] if complete else []
+    return _Dirty(merged, rows, rows_complete=complete and len(rows) <= ROWS_KEPT_MAX)
+
+
+def _fold_entries(
+    name: str, generation: Dot, field: str, packed: bytes, incarnations: Iterable[int]
+) -> Iterable[FoldEntry]:
+    for entry in cells.entries(packed, incarnations):
+        yield FoldEntry(
+            name, generation, field, entry.incarnation, entry.packed, entry.lane_seq, entry.seen_seq
+        )

@@ -1,0 +1,199 @@
+"""From disk to memory: the fold, the log rows behind it, and the journal, in that order.
+
+The state that comes out is at least what this slot last announced: rows up to the stored vector are in the store's
+log, and everything that was ever acknowledged or confirmed to a peer is in the journal. Journal records keep their
+dots; one whose causes are missing stays pending and is tried again after every advance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from sys import intern
+from typing import NamedTuple
+
+import trio
+
+from vexil.crdt import cell as cells
+from vexil.crdt import hlc as hlcs
+from vexil.crdt import version_vector
+from vexil.crdt.change import Change, Dot, Envelope, Undecodable, decode, peek
+from vexil.crdt.replica import Replica, Verdict
+from vexil.node.idempotency import KEPT_MS
+from vexil.node.seams import AsideRecord, Journal, MemberRow, Store
+
+PAGE_BYTES = 4 << 20
+BUILD_BATCH_CELLS = 20_000
+"""After so many cells the event loop gets a turn (health checks are answered while a node loads)."""
+RECENT_ROWS_MAX = 100_000
+"""Log rows that a start reads back for the idempotency keys of the last day."""
+RECENT_BATCH = 1_000
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A slot's state as its disk and its store tell it."""
+
+    row: MemberRow | None
+    """The slot's last row; None for a slot that never ran on this store."""
+    replicas: dict[str, Replica] = field(default_factory=dict)
+    pending: dict[str, list[Change]] = field(default_factory=dict)
+    """Journal records whose causes are not here."""
+    aside: list[AsideRecord] = field(default_factory=list)
+    """Journal records that contradict the state."""
+    unfolded: dict[str, list[Change]] = field(default_factory=dict)
+    """Replayed changes, in order of application: the stored fold lacks their cells, the store perhaps their rows."""
+    keyed: dict[str, list[Change]] = field(default_factory=dict)
+    """Replayed changes that carry an idempotency key, in order of application."""
+    believed: int = hlcs.HLC_MAX
+    """Stamps above it are not taken into account."""
+    hlc: int = 0
+    """The highest stamp of the replayed log (not of the fold) that is believed."""
+
+    def replica(self, project: str) -> Replica:
+        """The project's replica, made empty if need be."""
+        return self.replicas.setdefault(project, Replica())
+
+
+class Recent(NamedTuple):
+    """What the last day's rows of a project's log tell a start."""
+
+    keyed: Sequence[Envelope]
+    """Those with an idempotency key, oldest first."""
+    hlc: int
+    """The highest stamp that is believed; 0 if there is none."""
+
+
+async def load(store: Store, journal: Journal, slot: str, *, believed: int = hlcs.HLC_MAX) -> Loaded:
+    """Everything that ``slot`` has; ``believed`` bounds the stamps that count.
+
+    Raises StoreError, JournalError, or ValueError for a fold that cannot be read.
+    """
+    row = await store.read_member(slot)
+    loaded = Loaded(row, believed=believed)
+    if row is not None:
+        # The fold's header was written after its cells and before the vector that is read next to it.
+        for project, header in row.fold.items():
+            replica = loaded.replica(project)
+            replica.load_header(header)
+            await _read_fold(store, project, replica)
+        latest = await store.read_member(slot)
+        for project, vv in (latest or row).vv.items():
+            replica = loaded.replica(project)
+            behind = not version_vector.covers(replica.vv, vv)
+            await _read_rows(store, project, vv, loaded)
+            if behind:
+                # A round that was cut off may have stored cells of the rows above the header: applying those rows
+                # again changes no cell, so the header's root hash, which lacks them, would stay wrong.
+                replica.root = replica.recomputed_root()
+    await _replay(journal, loaded)
+    return loaded
+
+
+async def _read_fold(store: Store, project: str, replica: Replica) -> None:
+    """Put a stored fold's cells into ``replica``: this loop runs for every cell of the state, so it is kept bare."""
+    built = 0
+    place: tuple[str, Dot] | None = None
+    fields: dict[str, bytes] = {}
+    async for batch in store.read_fold(project):
+        for name, generation, cell_field, _, packed, _, _ in batch:
+            if place != (name, generation):
+                place = (name, generation)
+                fields = replica.fields(name, generation)
+            made = cells.from_entries((packed,))
+            before = fields.get(cell_field)
+            fields[intern(cell_field)] = made if before is None else cells.join(before, made)
+        built += len(batch)
+        if built >= BUILD_BATCH_CELLS:
+            built = 0
+            await trio.lowlevel.checkpoint()
+
+
+async def read_recent(store: Store, project: str, *, wall_ms: int, believed: int) -> Recent:
+    """What the log says of the last day: idempotency keys, and how far the stamps have come.
+
+    All stamps count and not the newest row's: others' rows, with lower stamps, may have come behind our own. At most
+    `RECENT_ROWS_MAX` rows are looked at. Raises StoreError.
+    """
+    oldest_kept = hlcs.pack(max(0, wall_ms - KEPT_MS))
+    keyed: list[Envelope] = []
+    highest = 0
+    before: str | None = None
+    for _ in range(RECENT_ROWS_MAX // RECENT_BATCH):
+        rows = await store.read_history(project, before=before, limit=RECENT_BATCH)
+        envelopes = [envelope for row in rows if (envelope := peek(row.raw)) is not None]
+        keyed += [e for e in envelopes if e.idempotency is not None]
+        highest = max([highest, *(e.hlc for e in envelopes if e.hlc <= believed)])
+        if len(rows) < RECENT_BATCH or all(e.hlc < oldest_kept for e in envelopes):
+            break
+        before = rows[-1].cursor
+    keyed.reverse()
+    return Recent(keyed, highest)
+
+
+async def _read_rows(store: Store, project: str, through: Mapping[int, int], loaded: Loaded) -> None:
+    replica = loaded.replica(project)
+    pending: list[Change] = []
+    reached = dict(replica.vv)
+    while page := await store.read_changes(project, after=reached, through=through, limit_bytes=PAGE_BYTES):
+        for record in page:
+            reached[record.incarnation] = max(reached.get(record.incarnation, 0), record.seq)
+            _offer(loaded, project, record.raw, pending)
+        _retry(loaded, project, pending)
+        await trio.lowlevel.checkpoint()
+    if pending:
+        loaded.pending.setdefault(project, []).extend(pending)
+
+
+async def _replay(journal: Journal, loaded: Loaded) -> None:
+    covered = {project: dict(replica.vv) for project, replica in loaded.replicas.items()}
+    async for batch in journal.replay(after=covered):
+        for record in batch:
+            _offer(loaded, record.project, record.raw, loaded.pending.setdefault(record.project, []))
+        await trio.lowlevel.checkpoint()
+    for project in list(loaded.pending):
+        _retry(loaded, project, loaded.pending[project])
+        if not loaded.pending[project]:
+            del loaded.pending[project]
+
+
+def _offer(loaded: Loaded, project: str, raw: bytes, pending: list[Change]) -> None:
+    try:
+        change = decode(raw)
+    except Undecodable as error:
+        loaded.aside.append(AsideRecord(project, f"undecodable: {error}", "journal", raw))
+        return
+    _take(loaded, loaded.replica(project), project, change, pending)
+
+
+def _take(loaded: Loaded, replica: Replica, project: str, change: Change, pending: list[Change]) -> bool:
+    verdict = replica.verdict(change)
+    if verdict is Verdict.NEXT:
+        replica.apply(change)
+        if loaded.hlc < change.hlc <= loaded.believed:
+            loaded.hlc = change.hlc
+        loaded.unfolded.setdefault(project, []).append(change)
+        if change.idempotency is not None:
+            loaded.keyed.setdefault(project, []).append(change)
+        return True
+    if verdict is Verdict.WAITING:
+        pending.append(change)
+    elif verdict is not Verdict.DUPLICATE:
+        loaded.aside.append(AsideRecord(project, verdict.value, "journal", change.raw))
+    return False
+
+
+def _retry(loaded: Loaded, project: str, pending: list[Change]) -> None:
+    replica = loaded.replica(project)
+    progress = True
+    while progress and pending:
+        progress = False
+        waiting = sorted(pending, key=lambda c: c.dot)
+        pending.clear()
+        for change in waiting:
+            progress = _take(loaded, replica, project, change, pending) or progress
+
+
+def announced(row: MemberRow, loaded: Loaded) -> bool:
+    """Whether the loaded state covers everything that the slot's row says the store has."""
+    return all(version_vector.covers(loaded.replica(p).vv, vv) for p, vv in row.vv.items())

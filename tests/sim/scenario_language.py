@@ -1,0 +1,380 @@
+"""The language of ``scenarios/*.txt``: one statement a line, done in order on a simulated cluster, ``#`` comments.
+
+Before the cluster::
+
+    clocks show multiples of <ms>         coarse clocks: equal stamps become likely
+    clock of <node> is ahead <ms>
+    page limit <bytes>                    of one page of a pull or push
+    duplicate every request
+    nodes <node> …                        start them (region = the part before the dash), with the flags f and g
+
+What happens::
+
+    create|delete|kill|unkill <flag> at <node>
+    set <flag> <value> at <node>          writes the description
+    tag|untag <flag> <tag> at <node>
+    cut <place> <place>                   both ways; a place is a node or a region
+    cut <place> -> <place>                messages in this direction only
+    refuse <place> -> <place>             no connection can be opened in this direction
+    mend
+    crash|stop|start|join <node>
+    clone <node> as <name>                a copy of a stopped node; both then start with the same incarnation
+    hand <node> the last change of <node>
+    wait <seconds>
+
+What must be so::
+
+    expect <flag> <value|absent|present> at <node>|everywhere [within <seconds>]
+    expect tags <flag> <tag,…|none> everywhere
+    expect killed|alive <flag> everywhere
+    expect one winner of <flag> everywhere
+    expect conflict of <flag> at <node>
+    expect equal stamps of the last changes of <node> and <node>
+    expect <kind> alarm
+    expect new incarnation of <node>
+    expect everybody but <node> to keep the time
+    converge within <seconds>
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from typing import Any
+from unittest.mock import patch
+
+import trio
+
+from vexil.chaos import final_checks
+from vexil.chaos.determinism import Streams
+from vexil.chaos.live_checks import LiveChecks
+from vexil.chaos.record import Record
+from vexil.chaos.simulated_clock import ClockFaults
+from vexil.chaos.simulated_cluster import ClusterFaults, SimulatedCluster, Slot
+from vexil.chaos.simulated_network import NetworkFaults
+from vexil.chaos.trace import Trace
+from vexil.chaos.workload import ENVIRONMENTS, PROJECT, flag_body
+from vexil.crdt import hlc as hlcs
+from vexil.crdt.change import Change
+from vexil.crdt.flag_state import FlagState
+from vexil.crdt.schema import SYSTEM_PROJECT, flag_object
+from vexil.node.authoring import change_set, etag_of, put_project, unkill_flag
+from vexil.node.engine import Engine
+from vexil.node.gossip import messages
+from vexil.node.seams import PeerIdentity
+
+FLAGS = ("f", "g")
+SETUP_LIMIT_S = 20
+PATIENCE_S = 0.02
+Statement = Callable[..., Awaitable[None]]
+STATEMENTS: list[tuple[re.Pattern[str], Statement]] = []
+
+
+def statement(pattern: str) -> Callable[[Statement], Statement]:
+    """Mark a method as what a line that looks like ``pattern`` does; groups are its arguments."""
+
+    def mark(method: Statement) -> Statement:
+        STATEMENTS.append((re.compile(pattern), method))
+        return method
+
+    return mark
+
+
+class Unmet(AssertionError):
+    """A line that begins with expect or converge did not hold."""
+
+
+class Scenario:
+    """A scenario while it runs. Everything is fixed: streams come from seed 1."""
+
+    def __init__(self, nursery: trio.Nursery, patches: ExitStack) -> None:
+        self.record = Record(trio.current_time)
+        self.trace = Trace()
+        self.streams = Streams(1)
+        self.live = LiveChecks(
+            self.record, self.trace, self.streams.stream("checks"), expected_alarms={"fork", "aside"}
+        )
+        self.clocks: dict[str, ClockFaults] = {}
+        self.coarse_ms = 1
+        self.network = NetworkFaults()
+        self.cloned = False
+        self.last: dict[str, Change] = {}
+        self.incarnations: dict[str, int] = {}
+        self._nursery = nursery
+        self._patches = patches
+        self._cluster: SimulatedCluster | None = None
+
+    async def run(self, text: str) -> None:
+        """Do every line. Raises Unmet, naming the line."""
+        for number, line in enumerate(text.splitlines(), 1):
+            said = line.partition("#")[0].strip()
+            if not said:
+                continue
+            for pattern, method in STATEMENTS:
+                if match := pattern.fullmatch(said):
+                    try:
+                        await method(self, *match.groups())
+                    except Unmet as error:
+                        raise Unmet(f"line {number}: {said}\n{error}") from None
+                    break
+            else:
+                raise ValueError(f"line {number} is not of the language: {said}")
+        # A cloned process is two histories under one name: that these checks notice is the point of the scenario.
+        wrong = [
+            v for v in self.record.violations if not (self.cloned and v.invariant in {"P11", "P2", "P3"})
+        ]
+        if wrong:
+            raise Unmet("\n".join(map(str, wrong)))
+
+    # -- the cluster
+
+    @property
+    def cluster(self) -> SimulatedCluster:
+        assert self._cluster is not None, "a scenario begins with its nodes"
+        return self._cluster
+
+    def slot(self, name: str) -> Slot:
+        return self.cluster.slots[name]
+
+    def engine(self, name: str) -> Engine:
+        engine = self.slot(name).engine
+        assert engine is not None, f"{name} does not run"
+        return engine
+
+    @statement(r"clocks show multiples of (\d+)")
+    async def coarse(self, ms: str) -> None:
+        self.coarse_ms = int(ms)
+
+    @statement(r"clock of (\S+) is ahead (\d+)")
+    async def skew(self, node: str, ms: str) -> None:
+        self.clocks[node] = ClockFaults(offset_ms=int(ms))
+
+    @statement(r"page limit (\d+)")
+    async def page_limit(self, size: str) -> None:
+        self._patches.enter_context(patch.object(messages, "PAGE_BYTES", int(size)))
+
+    @statement(r"duplicate every request")
+    async def duplicate(self) -> None:
+        self.network = NetworkFaults(duplicate_request=1.0)
+
+    @statement(r"nodes (.+)")
+    async def nodes(self, names: str) -> None:
+        layout: dict[str, int] = {}
+        for name in names.split():
+            region = name.partition("-")[0]
+            layout[region] = layout.get(region, 0) + 1
+            self.clocks.setdefault(name, ClockFaults(granularity_ms=self.coarse_ms))
+        faults = ClusterFaults(network=self.network, clocks=self.clocks)
+        cluster = self._cluster = SimulatedCluster(
+            self.streams, layout, faults, self._nursery, self.live, self.trace
+        )
+        first, *others = cluster.slots.values()
+        await cluster.start(first)
+        async with trio.open_nursery() as nursery:
+            for slot in others:
+                nursery.start_soon(cluster.start, slot)
+        settings = {"environments": list(ENVIRONMENTS)}
+        await self.engine(first.name).write(
+            SYSTEM_PROJECT, lambda view: put_project(view, PROJECT, settings), author="setup"
+        )
+        creates = [{"op": "create", "flag": flag, "value": flag_body("fresh")} for flag in FLAGS]
+        await self.write(first.name, *creates)
+        with trio.fail_after(SETUP_LIMIT_S):
+            while not all(  # noqa: ASYNC110 - it looks at a whole cluster from outside
+                PROJECT in engine.projects for _, engine in final_checks.engines(cluster)
+            ):
+                await trio.sleep(PATIENCE_S)
+        await self.converge(str(SETUP_LIMIT_S))
+        for slot in cluster.slots.values():
+            self.incarnations[slot.name] = self.engine(slot.name).incarnation
+
+    @statement(r"(crash|stop|start|join) (\S+)")
+    async def life(self, verb: str, node: str) -> None:
+        if verb == "join":
+            self.cluster.add_slot(node, node.partition("-")[0])
+        slot = self.slot(node)
+        if verb == "crash":
+            self.cluster.crash(slot)
+            await self.cluster.ended(slot)
+        elif verb == "stop":
+            await self.cluster.stop(slot)
+        else:
+            with trio.fail_after(SETUP_LIMIT_S):
+                await self.cluster.start(slot)
+            self.incarnations.setdefault(node, self.engine(node).incarnation)
+
+    @statement(r"clone (\S+) as (\S+)")
+    async def clone(self, node: str, name: str) -> None:
+        self.cloned = True
+        slots = self.slot(node), self.cluster.clone_slot(self.slot(node), name)
+        for slot in slots:
+            self.cluster.launch(slot, entropy_of="one machine")
+        first = {slot.process.engine.incarnation for slot in slots if slot.process is not None}
+        assert len(first) == 1, "the clone is none"
+        for slot in slots:
+            self.incarnations[slot.name] = next(iter(first))
+            assert slot.process is not None
+            with trio.fail_after(SETUP_LIMIT_S):
+                await slot.process.ready.wait()
+
+    @statement(r"cut (\S+) (\S+)")
+    async def cut(self, a: str, b: str) -> None:
+        self.cluster.network.cut(a, b)
+        self.cluster.network.cut(b, a)
+
+    @statement(r"(cut|refuse) (\S+) -> (\S+)")
+    async def one_way(self, verb: str, a: str, b: str) -> None:
+        (self.cluster.network.cut if verb == "cut" else self.cluster.network.refuse)(a, b)
+
+    @statement(r"mend")
+    async def mend(self) -> None:
+        self.cluster.network.mend_all()
+
+    @statement(r"wait (\S+)")
+    async def wait(self, seconds: str) -> None:
+        await trio.sleep(float(seconds))
+
+    # -- writing
+
+    async def write(self, node: str, *operations: dict[str, Any]) -> None:
+        await self._author(
+            node, lambda view: change_set(view, {"operations": list(operations)}, new_id=lambda: "r").intent
+        )
+
+    async def _author(self, node: str, decide: Callable[..., Any]) -> None:
+        # The durability is the node's own: a scenario says itself who is in reach.
+        written = await self.engine(node).write(PROJECT, decide, author=node, durability="node")
+        assert written.dot is not None, "nothing was written"
+        self.last[node] = self.record.changes[PROJECT][written.dot]
+
+    @statement(r"(create|delete|kill|unkill) (\S+) at (\S+)")
+    async def simple(self, verb: str, flag: str, node: str) -> None:
+        if verb == "unkill":
+            await self._author(
+                node,
+                lambda view: unkill_flag(
+                    view, flag, "prod", if_match=etag_of(view.replica.cells(flag_object(flag)))
+                ),
+            )
+            return
+        extra: dict[str, dict[str, Any]] = {
+            "create": {"value": flag_body("fresh")},
+            "kill": {"environment": "prod"},
+        }
+        await self.write(node, {"op": verb, "flag": flag, **extra.get(verb, {})})
+
+    @statement(r"set (\S+) (\S+) at (\S+)")
+    async def describe(self, flag: str, value: str, node: str) -> None:
+        await self.write(node, {"op": "patch", "flag": flag, "patch": {"description": value}})
+
+    @statement(r"(tag|untag) (\S+) (\S+) at (\S+)")
+    async def tag(self, verb: str, flag: str, tag: str, node: str) -> None:
+        await self.write(node, {"op": "add_tag" if verb == "tag" else "remove_tag", "flag": flag, "tag": tag})
+
+    @statement(r"hand (\S+) the last change of (\S+)")
+    async def hand(self, node: str, author: str) -> None:
+        sender = PeerIdentity(self.slot(author).member, self.slot(author).region)
+        body = messages.encode({"changes": {PROJECT: [self.last[author].raw]}})
+        await self.engine(node).peer_service.serve(sender, "push", body)
+
+    # -- judging
+
+    def _flag(self, node: str, flag: str) -> FlagState | None:
+        return self.engine(node).projects[PROJECT].flag(flag)
+
+    def _places(self, where: str) -> list[str]:
+        return [slot.name for slot in self.cluster.live()] if where == "everywhere" else [where]
+
+    async def _until(self, seconds: float, holds: Callable[[], bool], told: Callable[[], object]) -> None:
+        with trio.move_on_after(seconds):
+            while not holds():  # noqa: ASYNC110 - it looks at a whole cluster from outside
+                await trio.sleep(PATIENCE_S)
+        if not holds():
+            raise Unmet(f"it is {told()}")
+
+    @statement(
+        r"expect (?!tags |killed |alive |one |new )(\S+) (\S+) (?:at (\S+)|everywhere)(?: within (\S+))?"
+    )
+    async def expect(self, flag: str, value: str, node: str | None, seconds: str | None) -> None:
+        def shown() -> dict[str, str]:
+            states = {n: self._flag(n, flag) for n in self._places(node or "everywhere")}
+            return {n: "absent" if state is None else state.description for n, state in states.items()}
+
+        def holds() -> bool:
+            return all(s == value or (value == "present" and s != "absent") for s in shown().values())
+
+        await self._until(float(seconds or 0), holds, shown)
+
+    @statement(r"expect tags (\S+) (\S+) everywhere")
+    async def expect_tags(self, flag: str, tags: str) -> None:
+        shown = {
+            n: state.tags for n in self._places("everywhere") if (state := self._flag(n, flag)) is not None
+        }
+        wanted = () if tags == "none" else tuple(sorted(tags.split(",")))
+        if not shown or any(tuple(sorted(t)) != wanted for t in shown.values()):
+            raise Unmet(f"they are {shown}")
+
+    @statement(r"expect (killed|alive) (\S+) everywhere")
+    async def expect_killed(self, what: str, flag: str) -> None:
+        places = self._places("everywhere")
+        shown = {n: s.environments["prod"].kill for n in places if (s := self._flag(n, flag)) is not None}
+        if not shown or any(kill is not (what == "killed") for kill in shown.values()):
+            raise Unmet(f"kills are {shown}")
+
+    @statement(r"expect one winner of (\S+) everywhere")
+    async def expect_one_winner(self, flag: str) -> None:
+        shown = {
+            n: None if (s := self._flag(n, flag)) is None else s.description
+            for n in self._places("everywhere")
+        }
+        if len(set(shown.values())) != 1:
+            raise Unmet(f"winners are {shown}")
+
+    @statement(r"expect conflict of (\S+) at (\S+)")
+    async def expect_conflict(self, flag: str, node: str) -> None:
+        records = self.engine(node).projects[PROJECT].conflicts()
+        if not any(record.object == flag_object(flag) for record in records):
+            raise Unmet(f"conflicts are {records}")
+
+    @statement(r"expect equal stamps of the last changes of (\S+) and (\S+)")
+    async def expect_equal_stamps(self, left: str, right: str) -> None:
+        stamps = [hlcs.render(self.last[node].hlc) for node in (left, right)]
+        if stamps[0] != stamps[1]:
+            raise Unmet(f"they are {stamps}")
+
+    @statement(r"expect (\S+) alarm")
+    async def expect_alarm(self, kind: str) -> None:
+        await self._until(
+            15, lambda: any(k == kind for _, k, _ in self.live.alarms), lambda: self.live.alarms
+        )
+
+    @statement(r"expect new incarnation of (\S+)")
+    async def expect_new_incarnation(self, node: str) -> None:
+        if self.engine(node).incarnation == self.incarnations[node]:
+            raise Unmet("it is the old one")
+
+    @statement(r"expect everybody but (\S+) to keep the time")
+    async def expect_time_kept(self, node: str) -> None:
+        for slot in self.cluster.live():
+            ahead_ms = hlcs.milliseconds(self.engine(slot.name).clock.last) - slot.clock.wall_ms()
+            if slot.name != node and ahead_ms > 1_000:
+                raise Unmet(f"{slot.name} is {ahead_ms} ms ahead")
+
+    @statement(r"converge within (\S+)")
+    async def converge(self, seconds: str) -> None:
+        def left() -> object:
+            return {
+                slot.name: {name: sorted(p.replica.vv.values()) for name, p in engine.projects.items()}
+                for slot, engine in final_checks.engines(self.cluster)
+            }
+
+        def same() -> bool:
+            found = [
+                {name: (p.replica.vv, p.replica.root) for name, p in engine.projects.items()}
+                for slot, engine in final_checks.engines(self.cluster)
+                if slot.ready
+            ]
+            return all(state == found[0] for state in found)
+
+        await self._until(float(seconds), same, left)

@@ -1,0 +1,112 @@
+"""P16: the same seed is the same history, in another process and with another order of hashing.
+
+And nothing of the real world can change it: whatever touches it in a simulation raises.
+"""
+
+# What is tested is that the banned calls raise.
+# ruff: noqa: TID251
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+import trio
+
+from vexil.chaos.determinism import Streams, run_deterministically
+from vexil.chaos.simulation import simulate
+from vexil.chaos.tripwires import RealWorldTouched, tripwires
+
+SEEDS = (1, 15, 31)
+PROGRAM = f"""
+from vexil.chaos.simulation import simulate
+for seed in {SEEDS}:
+    report = simulate(seed)
+    print(report.trace_hash, report.changes)
+"""
+
+
+def traces_of_a_fresh_process(hash_seed: str) -> list[str]:
+    finished = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env={
+            **os.environ,
+            "PYTHONHASHSEED": hash_seed,
+            "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return finished.stdout.splitlines()
+
+
+def test_fresh_processes_that_hash_differently_write_the_same_trace() -> None:
+    first, second = traces_of_a_fresh_process("1"), traces_of_a_fresh_process("4242")
+    assert len(first) == len(SEEDS)
+    assert first == second
+
+
+def test_a_second_run_in_one_process_writes_the_same_trace() -> None:
+    first, second = simulate(7, keep_trace=True), simulate(7, keep_trace=True)
+    assert first.trace == second.trace
+    assert first.trace_hash == second.trace_hash
+
+
+def test_another_seed_is_another_history() -> None:
+    assert simulate(2).trace_hash != simulate(3).trace_hash
+
+
+def test_streams_are_independent_and_repeatable() -> None:
+    left, right = Streams(5), Streams(5)
+    right.stream("network").random()
+    assert left.stream("disk", "eu-1").random() == right.stream("disk", "eu-1").random()
+    assert left.stream("disk", "eu-1").random() != left.stream("disk", "eu-2").random()
+
+
+TOUCHES: dict[str, Callable[[], object]] = {
+    "wall clock": lambda: time.time(),  # noqa: PLW0108 - looked up when it is called
+    "real sleep": lambda: time.sleep(0),
+    "entropy": lambda: os.urandom(1),
+    "global generator": lambda: random.random(),  # noqa: PLW0108
+    "global choice": lambda: random.choice([1]),
+    "system generator": lambda: random.SystemRandom().random(),
+    "socket": lambda: socket.socket().close(),
+    "thread": lambda: threading.Thread(target=str).start(),
+}
+
+
+@pytest.mark.parametrize("name", TOUCHES)
+def test_touching_the_real_world_in_a_simulation_raises(name: str) -> None:
+    async def main() -> None:
+        with tripwires():
+            TOUCHES[name]()
+
+    with pytest.raises(RealWorldTouched):
+        run_deterministically(0, main)
+    TOUCHES[name]()
+
+
+def test_a_thread_cannot_carry_work_out_of_a_simulation() -> None:
+    async def main() -> None:
+        with tripwires():
+            await trio.to_thread.run_sync(print)
+
+    with pytest.raises(RealWorldTouched):
+        run_deterministically(0, main)
+
+
+def test_virtual_time_passes_without_waiting() -> None:
+    async def main() -> float:
+        with tripwires():
+            await trio.sleep(80_000)
+        return trio.current_time()
+
+    assert run_deterministically(0, main) == pytest.approx(80_000)

@@ -1,0 +1,1 @@
+"""Tests of ``vexil.node`` without the world: no sockets, no files, no clock."""

@@ -1,0 +1,1 @@
+"""Tests of authoring: from what someone wants to the cells to write."""

@@ -1,0 +1,1 @@
+"""Tests of the command line, against a node that is played by a transport."""

@@ -1,0 +1,1 @@
+"""Tests of the supervisor of local clusters, with small scripts in the place of nodes."""
