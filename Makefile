@@ -19,7 +19,7 @@ PYTHON_CHECK := import sys; v = sys.version_info[:2]; \
   v > (3, 13) and sys.exit("Vexil is not tested on Python %d.%d yet. Say which: make PYTHON=python3.13" % v)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test check lint format-check types layers format bench wheel-test lock clean
+.PHONY: help setup dev test check lint format-check types layers tidy format bench wheel-test lock clean
 
 help: ## Print this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -41,7 +41,7 @@ dev: $(READY) ## Run a local cluster of several regions
 test: $(READY) ## Run all tests (not the benchmarks)
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
-check: lint format-check types layers ## Everything static: ruff, mypy, import-linter
+check: lint format-check types layers tidy ## Everything static: ruff, mypy, import-linter, the house rules
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -54,6 +54,9 @@ types: $(READY)
 
 layers: $(READY)
 	$(BIN)/lint-imports --no-logo
+
+tidy: $(READY)
+	$(BIN)/pytest -q tests/unit/test_tidy.py
 
 format: $(READY) ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix-only .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -159,6 +160,12 @@ async def write_all(engine: Engine, decisions: list[Callable[[Project], Intent]]
     async with trio.open_nursery() as nursery:
         for n in range(writers):
             nursery.start_soon(one, decisions[n::writers])
+
+
+def settle() -> None:
+    """What a node's process does once it is ready: its state is no business of the garbage collector."""
+    gc.collect()
+    gc.freeze()
 
 
 def store_in(folder: Path, name: str) -> AbstractAsyncContextManager[SqliteStore]:

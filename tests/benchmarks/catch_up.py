@@ -17,6 +17,7 @@ from tests.benchmarks.bench_nodes import (
     create,
     engine_on,
     make_project,
+    settle,
     store_in,
     toggle,
     write_all,
@@ -84,6 +85,7 @@ async def _run(folder: Path) -> None:
         )
         writer.links.set("eu", "us", cut=False)
         before = metered.bytes
+        settle()
         started = time.perf_counter()
         await reader.loops.catch_up(timeout_ms=120_000)
         seconds = time.perf_counter() - started

@@ -17,6 +17,7 @@ from tests.benchmarks.bench_nodes import (
     create,
     engine_on,
     make_project,
+    settle,
     store_in,
     toggle,
     write_all,
@@ -51,6 +52,7 @@ async def _run(folder: Path) -> None:
         await write_all(engine, [create(i) for i in range(FLAGS)], writers=WRITERS)
         rng = Random(3)
         decisions = [toggle(rng.randrange(FLAGS), enabled=bool(n & 1)) for n in range(WRITES)]
+        settle()
         started = time.perf_counter()
         await write_all(engine, decisions, writers=WRITERS)
         rate = WRITES / (time.perf_counter() - started)

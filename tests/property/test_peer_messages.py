@@ -41,6 +41,7 @@ ACCESSORS: dict[str, Callable[[Message], Any]] = {
     "heads_by_project": lambda m: m.heads_by_project("x"),
     "hashes": lambda m: m.hashes("x"),
     "incarnations": lambda m: m.incarnations("x"),
+    "incarnations_by_project": lambda m: m.incarnations_by_project("x"),
     "names": lambda m: m.names("x"),
 }
 
@@ -99,14 +100,20 @@ def fits(name: str, value: Any) -> bool:
             texts(v) and all(type(raw) is bytes for raws in v.values() for raw in raws)
         ),
         "vv_by_project": lambda v: texts(v) and all(map(seqs, v.values())),
-        "heads_by_project": lambda v: texts(v) and all(
-            isinstance(root, str)
-            and seqs({i: seq for i, (seq, _) in heads.items()})
-            and all(type(chain) is bytes and len(chain) == 16 for _, chain in heads.values())
-            for heads, root in v.values()
+        "heads_by_project": lambda v: (
+            texts(v)
+            and all(
+                isinstance(root, str)
+                and seqs({i: seq for i, (seq, _) in heads.items()})
+                and all(type(chain) is bytes and len(chain) == 16 for _, chain in heads.values())
+                for heads, root in v.values()
+            )
         ),
         "hashes": lambda v: texts(v) and all(type(h) is bytes and len(h) <= 32 for h in v.values()),
         "incarnations": lambda v: isinstance(v, list) and all(type(i) is int and 0 < i <= TOP for i in v),
+        "incarnations_by_project": lambda v: (
+            texts(v) and all(type(i) is int and 0 < i <= TOP for listed in v.values() for i in listed)
+        ),
         "names": lambda v: isinstance(v, list) and texts(v),
     }
     return checks[name](value)
@@ -175,6 +182,56 @@ def test_members_of_a_later_version_are_ignored(version: int) -> None:
     assert Message.decode(heads).heads_by_project("x") == {"p": ({7: (1, CHAIN)}, "root")}
 
 
+WRONG: dict[str, list[object]] = {
+    "text": [None, 1, b"x", ["x"]],
+    "integer": [None, "1", 1.0, True, -1],
+    "flag": [None, 0, 1, "true"],
+    "blob": [None, "x", bytes(65)],
+    "vv": [None, {}, [1], [0, 1], [1, 0], [-1, 1], [1, True], [1.0, 1], ["1", 1], [[1, 1]]],
+    "ages": [None, [], {"p": -1}, {"p": True}, {"p": 1.0}, {b"p": 1}],
+    "changes": [None, {}, ["x"], [None], [[b"x"]]],
+    "changes_by_project": [None, [], {"p": None}, {"p": ["x"]}, {b"p": []}],
+    "vv_by_project": [None, [], {"p": None}, {"p": [0, 1]}, {"p": [1]}],
+    "heads_by_project": [
+        None,
+        {"p": None},
+        {"p": [[]]},
+        {"p": [[], 1]},
+        {"p": [[1, 1], "root"]},
+        {"p": [[1, 1, CHAIN[:15]], "root"]},
+        {"p": [[1, 1, CHAIN + b"x"], "root"]},
+        {"p": [[1, 1, "x" * 16], "root"]},
+        {"p": [[0, 1, CHAIN], "root"]},
+        {"p": [[1, 0, CHAIN], "root"]},
+        {"p": [[1, True, CHAIN], "root"]},
+    ],
+    "hashes": [None, [], {"p": None}, {"p": "x"}, {"p": [1]}],
+    "incarnations": [None, {}, [0], [-1], [True], ["1"]],
+    "incarnations_by_project": [None, [], {"p": None}, {"p": [0]}, {"p": [True]}, {b"p": [1]}],
+    "names": [None, {}, [1], [b"x"]],
+}
+
+
+@pytest.mark.parametrize(
+    ("accessor", "value"), [(accessor, value) for accessor, values in WRONG.items() for value in values]
+)
+def test_a_member_that_does_not_fit_is_malformed_and_named(accessor: str, value: object) -> None:
+    message = Message.decode(msgpack.packb({"v": 1, "x": value}))
+    with pytest.raises(Malformed, match=r"^x"):
+        ACCESSORS[accessor](message)
+
+
+@pytest.mark.parametrize("accessor", sorted(ACCESSORS))
+def test_an_absent_member_is_malformed_unless_it_has_a_meaning(accessor: str) -> None:
+    absent = Message.decode(messages.encode({}))
+    meaning: dict[str, object] = {"flag": False, "incarnations": [], "incarnations_by_project": {}}
+    if accessor in meaning:
+        assert ACCESSORS[accessor](absent) == meaning[accessor]
+    else:
+        with pytest.raises(Malformed, match=r"^x"):
+            ACCESSORS[accessor](absent)
+
+
 def filler(count: int) -> list[int]:
     return list(range(1, count + 1))
 
@@ -211,7 +268,7 @@ LIMITS: dict[str, tuple[str, Any, Any]] = {
 def test_a_limit_holds_what_it_says_and_not_one_more(limit: str) -> None:
     accessor, most, too_much = LIMITS[limit]
     assert fits(accessor, ACCESSORS[accessor](Message({"v": 1, "x": most})))
-    with pytest.raises(Malformed, match="^x"):
+    with pytest.raises(Malformed, match=r"^x"):
         ACCESSORS[accessor](Message({"v": 1, "x": too_much}))
 
 
@@ -221,7 +278,7 @@ def test_heads_are_bounded_like_vectors() -> None:
         return Message({"v": 1, "x": {"p": [flat, "root"]}})
 
     assert len(heads(INCARNATIONS_MAX).heads_by_project("x")["p"][0]) == INCARNATIONS_MAX
-    with pytest.raises(Malformed, match="^x"):
+    with pytest.raises(Malformed, match=r"^x"):
         heads(INCARNATIONS_MAX + 1).heads_by_project("x")
 
 

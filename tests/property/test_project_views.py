@@ -1,4 +1,4 @@
-"""Views that follow a replica change by change are those of a project that reads it for the first time (P2, P12, P14)."""
+"""Views that follow a replica change by change are those of a project that reads it for the first time (P2, P14)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vexil.crdt.replica import NEW_GENERATION, CellWrite, Frontier, Pen, Replica
 from vexil.node.project import Project
 
 ENVIRONMENTS = ("dev", "prod")
-KEYS = ("a", "b", "c")
+KEYS = ("a", "b")
 
 
 def never(project: str, name: str, error: Exception) -> None:
@@ -105,7 +105,7 @@ flag_fields = st.sampled_from(
 )
 segment_fields = st.sampled_from(
     [
-        *((f"member/{m}", value) for m in "xyz" for value in (True, TOMBSTONE, False, 5)),
+        *((f"member/{m}", value) for m in "xy" for value in (True, TOMBSTONE, False, 5)),
         ("description", "x"),
         ("description", 7),
         ("rule/r", {"if": {"==": [1, 1]}}),
@@ -125,7 +125,9 @@ edits: st.SearchStrategy[Edit] = st.one_of(
     st.tuples(st.just("flagd"), st.sampled_from(["evaluator/e", "metadata/m"]), st.sampled_from([{}, 1])),
 )
 steps = st.tuples(
-    st.integers(0, 1), st.one_of(edits, edits, st.tuples(st.just("pull"), st.integers(1, 9))), st.integers(1, 99)
+    st.integers(0, 1),
+    st.one_of(edits, edits, st.tuples(st.just("pull"), st.integers(1, 9))),
+    st.integers(1, 99),
 )
 
 
@@ -148,16 +150,19 @@ def writes_of(node: Node, edit: Edit) -> list[CellWrite]:
     generation = node.shown(name)
     if generation is None:
         return []
-    fields = dict(edit[2])
+    values: dict[str, object] = dict(edit[2])
     if edit[3]:
-        fields.setdefault("exists", {"epoch": 1, "type": "boolean"})
-    return [CellWrite(name, generation, f, v) for f, v in fields.items()]
+        values.setdefault("exists", {"epoch": 1, "type": "boolean"})
+    return [CellWrite(name, generation, f, v) for f, v in values.items()]
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(steps, max_size=30))
 def test_views_that_follow_are_the_views_of_a_first_reading(history: list[tuple[int, Edit, int]]) -> None:
     nodes = [Node(1), Node(2)]
+    for kind in ("flag", "segment"):
+        nodes[0].write(writes_of(nodes[0], ("create", kind, "a")), hlc=1)
+    nodes[1].take(nodes[0].log)
     for who, edit, hlc in history:
         node, other = nodes[who], nodes[1 - who]
         if edit[0] == "pull":

@@ -6,18 +6,22 @@ Before the cluster::
     clock of <node> is ahead <ms>
     page limit <bytes>                    of one page of a pull or push
     duplicate every request
+    every link carries <bytes> a second
     nodes <node> …                        start them (region = the part before the dash), with the flags f and g
 
 What happens::
 
     create|delete|kill|unkill <flag> at <node>
     set <flag> <value> at <node>          writes the description
+    fill <flag> with <n> of <m> bytes at <node>   n changes of its description
     tag|untag <flag> <tag> at <node>
     cut <place> <place>                   both ways; a place is a node or a region
     cut <place> -> <place>                messages in this direction only
     refuse <place> -> <place>             no connection can be opened in this direction
     mend
     crash|stop|start|join <node>
+    wipe <node>                           a stopped one: disk and store are empty then
+    found the project again at <node>     with the flags f and g, in a cluster of its own
     clone <node> as <name>                a copy of a stopped node; both then start with the same incarnation
     hand <node> the last change of <node>
     wait <seconds>
@@ -33,6 +37,7 @@ What must be so::
     expect <kind> alarm
     expect new incarnation of <node>
     expect everybody but <node> to keep the time
+    expect nothing lost
     converge within <seconds>
 """
 
@@ -158,6 +163,10 @@ class Scenario:
     async def duplicate(self) -> None:
         self.network = NetworkFaults(duplicate_request=1.0)
 
+    @statement(r"every link carries (\d+) a second")
+    async def narrow(self, bytes_per_s: str) -> None:
+        self.network = NetworkFaults(narrow=1.0, bytes_per_s=float(bytes_per_s))
+
     @statement(r"nodes (.+)")
     async def nodes(self, names: str) -> None:
         layout: dict[str, int] = {}
@@ -174,12 +183,7 @@ class Scenario:
         async with trio.open_nursery() as nursery:
             for slot in others:
                 nursery.start_soon(cluster.start, slot)
-        settings = {"environments": list(ENVIRONMENTS)}
-        await self.engine(first.name).write(
-            SYSTEM_PROJECT, lambda view: put_project(view, PROJECT, settings), author="setup"
-        )
-        creates = [{"op": "create", "flag": flag, "value": flag_body("fresh")} for flag in FLAGS]
-        await self.write(first.name, *creates)
+        await self.found(first.name)
         with trio.fail_after(SETUP_LIMIT_S):
             while not all(  # noqa: ASYNC110 - it looks at a whole cluster from outside
                 PROJECT in engine.projects for _, engine in final_checks.engines(cluster)
@@ -188,6 +192,19 @@ class Scenario:
         await self.converge(str(SETUP_LIMIT_S))
         for slot in cluster.slots.values():
             self.incarnations[slot.name] = self.engine(slot.name).incarnation
+
+    @statement(r"found the project again at (\S+)")
+    async def found(self, node: str) -> None:
+        settings = {"environments": list(ENVIRONMENTS)}
+        await self.engine(node).write(
+            SYSTEM_PROJECT, lambda view: put_project(view, PROJECT, settings), author="setup"
+        )
+        creates = [{"op": "create", "flag": flag, "value": flag_body("fresh")} for flag in FLAGS]
+        await self.write(node, *creates)
+
+    @statement(r"wipe (\S+)")
+    async def wipe(self, node: str) -> None:
+        self.cluster.wipe_slot(self.slot(node))
 
     @statement(r"(crash|stop|start|join) (\S+)")
     async def life(self, verb: str, node: str) -> None:
@@ -268,6 +285,11 @@ class Scenario:
     async def describe(self, flag: str, value: str, node: str) -> None:
         await self.write(node, {"op": "patch", "flag": flag, "patch": {"description": value}})
 
+    @statement(r"fill (\S+) with (\d+) of (\d+) bytes at (\S+)")
+    async def fill(self, flag: str, changes: str, size: str, node: str) -> None:
+        for number in range(int(changes)):
+            await self.describe(flag, f"{number}-".ljust(int(size), "x"), node)
+
     @statement(r"(tag|untag) (\S+) (\S+) at (\S+)")
     async def tag(self, verb: str, flag: str, tag: str, node: str) -> None:
         await self.write(node, {"op": "add_tag" if verb == "tag" else "remove_tag", "flag": flag, "tag": tag})
@@ -294,7 +316,7 @@ class Scenario:
             raise Unmet(f"it is {told()}")
 
     @statement(
-        r"expect (?!tags |killed |alive |one |new )(\S+) (\S+) (?:at (\S+)|everywhere)(?: within (\S+))?"
+        r"expect (?!tags |killed |alive |one |new |nothing )(\S+) (\S+) (?:at (\S+)|everywhere)(?: within (\S+))?"
     )
     async def expect(self, flag: str, value: str, node: str | None, seconds: str | None) -> None:
         def shown() -> dict[str, str]:
@@ -360,6 +382,10 @@ class Scenario:
             ahead_ms = hlcs.milliseconds(self.engine(slot.name).clock.last) - slot.clock.wall_ms()
             if slot.name != node and ahead_ms > 1_000:
                 raise Unmet(f"{slot.name} is {ahead_ms} ms ahead")
+
+    @statement(r"expect nothing lost")
+    async def expect_nothing_lost(self) -> None:
+        final_checks.check_all(self.cluster, self.record, self.live)
 
     @statement(r"converge within (\S+)")
     async def converge(self, seconds: str) -> None:

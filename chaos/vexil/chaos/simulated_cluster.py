@@ -215,6 +215,17 @@ class SimulatedCluster:
         slot = self.slots[name] = Slot(name, region, self.regions[region], disk, clock)
         return slot
 
+    def wipe_slot(self, slot: Slot) -> None:
+        """A new, empty disk in the place of a stopped node that shares its region's store with nobody."""
+        assert slot.engine is None, "stop it first"
+        assert [s for s in self.slots.values() if s.region == slot.region] == [slot], (
+            "the store is not its own"
+        )
+        place = (slot.name, "wiped", slot.starts)
+        slot.disk = SimulatedDisk(self.streams.stream("disk", *place), self.faults.disk)
+        slot.store = SimulatedRegion(self.streams.stream("store", *place), self.faults.store)
+        self.regions[slot.region] = slot.store
+
     def clone_slot(self, original: Slot, name: str) -> Slot:
         """A copy of a stopped place, its disk and its (embedded) store included, as a copied machine image is one."""
         assert original.engine is None, "stop it first"

@@ -40,6 +40,9 @@ class NetworkFaults:
     """The request is handled, its answer never arrives."""
     duplicate_request: float = 0.0
     """The request is handled once more, at another moment; that answer goes nowhere."""
+    narrow: float = 0.0
+    """A link (from one node to another, for good) is narrow: ``bytes_per_s``, each message by itself."""
+    bytes_per_s: float = 1_000_000.0
 
 
 @dataclass(slots=True)
@@ -57,6 +60,8 @@ class _Call:
     done: trio.Event = field(default_factory=trio.Event)
     answer: bytes | None = None
     error: Exception | None = None
+    given_up: bool = False
+    """The caller has closed the connection: what is not through a narrow link by then never arrives."""
 
     def finish(self, answer: bytes | None, error: Exception | None) -> None:
         self.answer, self.error = answer, error
@@ -77,6 +82,7 @@ class SimulatedNetwork:
         self._endpoints: dict[str, _Endpoint] = {}
         self._cuts: set[tuple[str, str]] = set()
         self._refusals: set[tuple[str, str]] = set()
+        self._narrow: dict[tuple[str, str], bool] = {}
 
     # -- who listens
 
@@ -130,6 +136,11 @@ class SimulatedNetwork:
     async def _travel(self, source: PeerIdentity, url: str, method: str, body: bytes, call: _Call) -> None:
         listening = self._endpoints.get(url)
         await trio.sleep(self._latency_s(source, None if listening is None else listening.identity))
+        transfer_s = 0.0 if listening is None else self._transfer_s(source, listening.identity, len(body))
+        if transfer_s:
+            await trio.sleep(transfer_s)
+            if call.given_up:
+                return
         endpoint = self._endpoints.get(url)
         if endpoint is None or not endpoint.life.alive or _among(self._refusals, source, endpoint.identity):
             self._trace.add("refused", source.node, url, method)
@@ -162,7 +173,9 @@ class SimulatedNetwork:
         refusal: PeerRefused | None,
         call: _Call,
     ) -> None:
-        await trio.sleep(self._latency_s(source, target))
+        await trio.sleep(
+            self._latency_s(source, target) + self._transfer_s(source, target, len(answer or b""))
+        )
         if not self.blocked(source, target):
             size = refusal.code if refusal is not None else len(answer or b"")
             self._trace.add("answer", source.node, target.node, method, size)
@@ -177,6 +190,16 @@ class SimulatedNetwork:
         if self.rng.random() < faults.slow:
             ms += self.rng.uniform(0, faults.slow_ms_max)
         return ms / 1000
+
+    def _transfer_s(self, source: PeerIdentity, target: PeerIdentity, size: int) -> float:
+        """How long a message of ``size`` bytes takes because of its size."""
+        faults = self.faults
+        if not faults.narrow:
+            return 0.0
+        link = (source.node, target.node)
+        if link not in self._narrow:
+            self._narrow[link] = self.rng.random() < faults.narrow
+        return size / faults.bytes_per_s if self._narrow[link] else 0.0
 
 
 def _among(pairs: set[tuple[str, str]], source: PeerIdentity, target: PeerIdentity) -> bool:
@@ -197,8 +220,11 @@ class SimulatedTransport:
         assert len(body) <= FRAME_BYTES_MAX, "a request is over the frame limit"
         await self._life.check()
         call = self._network.begin(self._identity, peer.url, method, body)
-        with trio.move_on_after(timeout_ms / 1000):
-            await call.done.wait()
+        try:
+            with trio.move_on_after(timeout_ms / 1000):
+                await call.done.wait()
+        finally:
+            call.given_up = True
         await self._life.check()
         if call.error is not None:
             raise call.error

@@ -5,7 +5,7 @@ Every run leaves some faults out and exaggerates others; the odds are the number
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from random import Random
 from typing import Final
 
@@ -25,6 +25,8 @@ LAYOUTS: Final[tuple[dict[str, int], ...]] = (
     {"eu": 3, "us": 1},
     {"eu": 2, "us": 2, "ap": 2},
 )
+BYTES_PER_S: Final = (400_000.0, 1_000_000.0)
+"""Of a narrow link: a full page takes long, and still less than the time-out of a call."""
 WORK_S: Final = 12.0
 LONG_WORK_S: Final = 40.0
 """For a run with an isolated region: long enough for back-offs, suspicions and backlogs to build up."""
@@ -99,7 +101,7 @@ def plan(seed: int, rng: Random) -> Plan:
     off.pop("mend", None)
     off.pop("down_at_once_max", None)
     isolated = rng.choice(sorted(layout)) if rng.random() < 0.2 else None
-    return Plan(
+    chosen = Plan(
         seed=seed,
         layout=layout,
         work_s=LONG_WORK_S if isolated else WORK_S,
@@ -114,3 +116,8 @@ def plan(seed: int, rng: Random) -> Plan:
         junk=rng.random() < 0.3,
         latecomer=rng.random() < 0.25,
     )
+    # Drawn last: what is added here leaves the rest of every seed's plan as it was.
+    network = replace(
+        network, narrow=0.5 if rng.random() < 0.3 else 0.0, bytes_per_s=rng.uniform(*BYTES_PER_S)
+    )
+    return replace(chosen, faults=replace(chosen.faults, network=network))

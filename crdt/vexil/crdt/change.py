@@ -33,6 +33,8 @@ NO_GENERATION: Final = (0, 0)
 
 _INCARNATION_MAX = (1 << 64) - 1
 _SEQ_MAX = (1 << 62) - 1
+_ITEMS_MAX = 1 << 19
+"""Of any array or map in a change: a flat vector of as many incarnations as a peer may have."""
 _ID_DIGITS = 16
 _SEQ_DIGITS_MAX = 19
 _FIELDS = 12
@@ -177,7 +179,7 @@ def decode(raw: bytes) -> Change:
     if len(raw) > CHANGE_BYTES_MAX:
         raise Undecodable(f"{len(raw)} bytes, more than {CHANGE_BYTES_MAX}")
     try:
-        body = msgpack.unpackb(raw, timestamp=0)
+        body = msgpack.unpackb(raw, timestamp=0, max_array_len=_ITEMS_MAX, max_map_len=_ITEMS_MAX)
         if type(body) is not list or len(body) < _FIELDS:
             raise Undecodable("not an array of at least twelve")
         version, incarnation, seq, hlc, deps, previous, author, message, key, fingerprint, ops, before = body[

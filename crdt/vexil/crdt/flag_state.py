@@ -27,9 +27,13 @@ class RuleState:
     defect: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EnvironmentState:
-    """One environment of a flag, as written: a variant that it names may be gone."""
+    """One environment of a flag, as written: a variant that it names may be gone.
+
+    Treat as immutable: it is shared. Not frozen, because making a frozen one costs three times as much, and one is
+    made for every environment of every flag that a change touches.
+    """
 
     enabled: bool
     kill: bool
@@ -50,9 +54,12 @@ KILLED_ENVIRONMENT: Final = replace(EMPTY_ENVIRONMENT, kill=True)
 """An environment in which nothing was ever written but the kill switch."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FlagState:
-    """One flag, read from its cells. Mappings and sequences in it are shared: treat them as immutable."""
+    """One flag, read from its cells. Treat it, and the mappings and sequences in it, as immutable.
+
+    Not frozen for the reason that `EnvironmentState` is not.
+    """
 
     key: str
     generation: Dot

@@ -13,6 +13,7 @@ from vexil.node.telemetry import Log, Telemetry
 
 ASIDE_REMEMBERED_MAX = 10_000
 """Refused changes that are recognised when they come again."""
+TWINS_MAX = 1_000
 
 
 class Alarms:
@@ -24,6 +25,8 @@ class Alarms:
         self._log = log
         self.forks = 0
         self.divergences = 0
+        self.damaged = 0
+        self._twins: set[int] = set()
         self.aside_count = 0
         self._aside_seen: dict[bytes, None] = {}
         self._failing: set[str] = set()
@@ -53,6 +56,26 @@ class Alarms:
             incarnation=f"{incarnation:016x}",
             sender=sender,
         )
+
+    def log_damaged(self, project: str) -> None:
+        """Our own log lacks changes that this slot had announced; peers may have them."""
+        self.damaged += 1
+        self._log.error("the log lacks changes that this slot had", project=project)
+
+    def log_lost(self, project: str) -> None:
+        """No peer has given them back in time: the node serves without them."""
+        self._log.error("changes that this slot had are not back: going on without them", project=project)
+
+    @property
+    def twins(self) -> int:
+        """How many other processes have begun in our slot."""
+        return len(self._twins)
+
+    def twin(self, incarnation: int) -> None:
+        """Another process says that it runs in our slot; told once for each."""
+        if incarnation not in self._twins and len(self._twins) < TWINS_MAX:
+            self._twins.add(incarnation)
+            self._log.error("another process runs in this slot", incarnation=f"{incarnation:016x}")
 
     def divergence(self, project: str, peer: str) -> None:
         """Equal vectors, unequal root hashes."""

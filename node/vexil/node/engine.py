@@ -17,13 +17,14 @@ from vexil.crdt import hlc as hlcs
 from vexil.crdt import schema, version_vector
 from vexil.crdt.change import Change, Dot, decode, render_id
 from vexil.crdt.replica import Replica
-from vexil.node import errors, membership, startup, status
+from vexil.node import errors, startup, status
 from vexil.node.alarms import Alarms
 from vexil.node.authoring.intent import Intent
 from vexil.node.clock_guard import only_kills
 from vexil.node.directory import Directory
 from vexil.node.durability import LEVELS, Durability
 from vexil.node.engine_types import EngineSettings, Seams, Written
+from vexil.node.enrolment import Enrolment
 from vexil.node.forks import Forks
 from vexil.node.gossip.exchange import Exchange
 from vexil.node.gossip.intake import stop
@@ -34,7 +35,7 @@ from vexil.node.gossip.peers import Freshness, Peer, own_offset_ms
 from vexil.node.gossip.service import PeerService
 from vexil.node.history import History
 from vexil.node.lag import LagWindow
-from vexil.node.pipeline import Committed, LocalJob, Pipeline, RemoteJob
+from vexil.node.pipeline import LocalJob, Pipeline, RemoteJob
 from vexil.node.project import Project
 from vexil.node.region_writer import RegionWriter
 from vexil.node.seams import (
@@ -43,7 +44,6 @@ from vexil.node.seams import (
     LogRecord,
     MemberRow,
     PeerIdentity,
-    PeerRefused,
     StoreError,
 )
 from vexil.node.signal import Signal
@@ -53,6 +53,8 @@ INCARNATION_BYTES = 8
 RETRY_WAIT_MS = 5_000
 """How long a retry that names its change waits for that change to arrive here."""
 STORE_RETRY_MS = 500
+OWED_WAIT_MS = 30_000
+"""How long a start waits for peers to give back what the own disk has lost; then the node serves, and says so."""
 
 
 class Engine:
@@ -79,6 +81,7 @@ class Engine:
         self.serving_peers = False
         self.store_row: MemberRow | None = None
         self.advanced_signal: dict[str, Signal] = {}
+        self._owed: dict[str, dict[int, int]] = {}
         self._acknowledged = Signal()
         self._became_ready = Signal()
         self._system_changes: list[Change] = []
@@ -87,6 +90,7 @@ class Engine:
         self._exchange = Exchange(
             self, seams.transport, self.links, self.freshness, on_ack=self._acknowledged.notify
         )
+        self.enrolment = Enrolment(self, self._exchange, self.pipeline, settings, seams.rng)
         self.loops = Loops(self, self._exchange, self.peers, settings.gossip, seams.rng)
         self.peer_service = PeerService(
             self,
@@ -94,7 +98,6 @@ class Engine:
             self.freshness,
             self.peers,
             on_gap=self.loops.want_pull,
-            on_join=lambda: None,
         )
         self.writer: RegionWriter | None = None
         self.durability: Durability | None = None
@@ -113,15 +116,25 @@ class Engine:
             assert self.writer is not None
             nursery.start_soon(self.writer.run)
             nursery.start_soon(self.pipeline.run)
-            await self._become_member()
+            await self.enrolment.become_member()
             self.serving_peers = True
+            nursery.start_soon(self.enrolment.reunite)
             nursery.start_soon(self.loops.run)
             await self.loops.catch_up(timeout_ms=self.settings.catch_up_ms)
+            await self._get_back_what_is_owed()
             self.ready = True
             self._became_ready.notify()
             self.seams.log.info("ready", node=self.settings.name, incarnation=f"{self.incarnation:016x}")
             task_status.started()
             nursery.start_soon(Upkeep(self.projects, self.seams.clock, self.seams.rng).run)
+
+    async def _get_back_what_is_owed(self) -> None:
+        """Do not take writes on less than this slot has announced, for as long as a peer may still have it."""
+        deadline_s = trio.current_time() + OWED_WAIT_MS / 1000
+        for project, vv in self._owed.items():
+            left_ms = max(0.0, deadline_s - trio.current_time()) * 1000
+            if not await self.wait_for(project, vv, left_ms):
+                self.alarms.log_lost(project)
 
     async def until_ready(self) -> None:
         """Return when the node is ready."""
@@ -148,6 +161,9 @@ class Engine:
             self.projects[schema.SYSTEM_PROJECT] = self.system
         self.directory = Directory(self.system)
         self.history = History(self.seams.store, self.directory)
+        self._owed = startup.owed(loaded)
+        for name in self._owed:
+            self.alarms.log_damaged(name)
         for record in loaded.aside:
             if self.alarms.aside(record):
                 await self._store_aside(record)
@@ -197,56 +213,6 @@ class Engine:
                 await trio.sleep(STORE_RETRY_MS * self.seams.rng.uniform(0.5, 1.5) / 1000)
             else:
                 return
-
-    async def _become_member(self) -> None:
-        settings = self.settings
-        slot = settings.name
-        joining = membership.Joining(
-            self,
-            self._exchange,
-            seeds=settings.seeds,
-            peer_url=settings.peer_url,
-            http_url=settings.http_url,
-            rng=self.seams.rng,
-        )
-        if not self.is_member(slot):
-            # Only the bootstrap node, with nothing on its disk and nobody to sponsor it, may make a cluster.
-            alone = settings.bootstrap and not self.system.replica.vv
-            if not (await joining.try_once() or alone):
-                await joining.until_joined()
-        self.open_project(schema.SYSTEM_PROJECT)
-
-        def register(_: Project) -> Intent:
-            intent = membership.registration(
-                self.directory,
-                node=slot,
-                region=settings.region,
-                peer_url=settings.peer_url,
-                http_url=settings.http_url,
-            )
-            begun = membership.begin(node=slot, region=settings.region, incarnation=self.incarnation)
-            return Intent([*intent.writes, *begun.writes])
-
-        await self._until_written(register, "the node has started")
-
-    async def _until_written(self, decide: Callable[[Project], Intent], message: str) -> None:
-        """Write to `_system`, however long the disk takes nothing: the node is not ready, but it is there."""
-        while True:
-            try:
-                await self._write_system(decide, message)
-            except errors.DurabilityUnavailable:  # counted and logged where the journal refused
-                await trio.sleep(STORE_RETRY_MS * self.seams.rng.uniform(0.5, 1.5) / 1000)
-            except errors.WriteIndeterminate:
-                await (
-                    trio.sleep_forever()
-                )  # the pipeline has ended with JournalIndeterminate, and ends the node
-            else:
-                return
-
-    async def _write_system(self, decide: Callable[[Project], Intent], message: str) -> Committed:
-        return await self.pipeline.write(
-            LocalJob(self.system, decide, f"node:{self.settings.name}", message, None)
-        )
 
     def _fresh_incarnation(self) -> int:
         while True:
@@ -418,6 +384,9 @@ class Engine:
             changes, self._system_changes = self._system_changes, []
             self.directory.refresh(changes)
             self._follow_directory()
+            twin = self.enrolment.twin()
+            if twin is not None:
+                self.alarms.twin(twin)
         signal = self.advanced_signal.get(project.name)
         if signal is not None:
             signal.notify()
@@ -511,13 +480,7 @@ class Engine:
 
     async def _begin_again(self) -> None:
         await self._announce()
-        incarnation = self.incarnation
-        await self._until_written(
-            lambda _: membership.begin(
-                node=self.settings.name, region=self.settings.region, incarnation=incarnation
-            ),
-            "a fork was met: a new incarnation",
-        )
+        await self.enrolment.begin_again(self.incarnation)
 
     def divergence_seen(self, project: str, peer: str) -> None:
         """Equal vectors, unequal state."""
@@ -540,15 +503,7 @@ class Engine:
 
     async def admit_member(self, *, node: str, region: str, peer_url: str, http_url: str) -> None:
         """Register a member by a change of ours, durably."""
-        try:
-            await self._write_system(
-                lambda _: membership.registration(
-                    self.directory, node=node, region=region, peer_url=peer_url, http_url=http_url
-                ),
-                f"{node} joins",
-            )
-        except errors.ApiError as error:
-            raise PeerRefused("node.not_ready", error.detail) from None
+        await self.enrolment.admit(node=node, region=region, peer_url=peer_url, http_url=http_url)
 
     # -- following `_system`
 

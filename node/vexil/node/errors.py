@@ -11,7 +11,8 @@ knows the outcome: a definite refusal has written nothing, an indefinite one may
     ├── KeyForbidden             403 key.forbidden
     ├── NotFound                 404 <kind>.not_found
     ├── Exists                   409 <kind>.exists
-    ├── VariantInUse             409 variant.in_use
+    ├── VariantInUse             409 variant.in_use           + "variant", "used_by"
+    ├── InUse                    409 <kind>.in_use            + "used_by"
     ├── ConflictChanged          409 conflict.changed
     ├── TokenBehind              409 token.behind
     ├── Stale                    412 <kind>.stale             + "current"
@@ -33,6 +34,8 @@ from typing import NamedTuple
 PROBLEM_CONTENT_TYPE = "application/problem+json"
 FIELD_ERRORS_MAX = 100
 """Of a request with more mistakes the first are listed."""
+USERS_LISTED_MAX = 100
+"""Of what is in use by more the first are listed."""
 NOT_READY_RETRY_AFTER_S = 1
 
 
@@ -162,6 +165,23 @@ class VariantInUse(ApiError):
             "variant.in_use",
             f"variant {variant!r} is used by {', '.join(users)}",
             members={"variant": variant, "used_by": list(users)},
+        )
+
+
+class InUse(ApiError):
+    """Something that others need cannot go; ``users`` are their names, of which the first are listed."""
+
+    status = 409
+    title = "It is in use"
+
+    def __init__(self, kind: str, name: str, users: Sequence[str]) -> None:
+        assert users, "what is in use has a user"
+        listed = list(users[:USERS_LISTED_MAX])
+        more = f" and {len(users) - len(listed)} more" if len(users) > len(listed) else ""
+        super().__init__(
+            f"{kind}.in_use",
+            f"{kind} {name!r} is required by {', '.join(listed)}{more}",
+            members={"used_by": listed},
         )
 
 

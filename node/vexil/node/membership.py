@@ -82,6 +82,7 @@ class Joining:
         self._peer_url = peer_url
         self._http_url = http_url
         self._rng = rng
+        self._sponsors: dict[str, Peer] = {}
 
     async def until_joined(self) -> None:
         """Ask the seeds, in random order and again and again, until this node has all that a sponsor had."""
@@ -93,7 +94,8 @@ class Joining:
         seeds = list(self._seeds)
         self._rng.shuffle(seeds)
         for url in seeds:
-            sponsor = Peer("", "", url)
+            # Kept between tries: it knows what page fits through the link.
+            sponsor = self._sponsors.setdefault(url, Peer("", "", url))
             try:
                 await self._join(sponsor)
             except (PeerError, JournalFull, StoreError) as error:

@@ -15,7 +15,7 @@ from typing import Protocol
 import trio
 
 from vexil.crdt.change import Change, Dot, TooLarge
-from vexil.crdt.replica import CellWrite, Frontier, Pen, Verdict
+from vexil.crdt.replica import EXISTS, CellWrite, Frontier, Pen, Verdict
 from vexil.node import errors
 from vexil.node.authoring.intent import Intent
 from vexil.node.project import Project
@@ -180,7 +180,13 @@ class Pipeline:
         async with self._room:
             self._remote.append(job)
             self._wake.set()
-            await job.done.wait()
+            try:
+                await job.done.wait()
+            except trio.Cancelled:
+                # Nobody waits for it any more, and its place is given to another: it must not stay in the queue.
+                if job in self._remote:
+                    self._remote.remove(job)
+                raise
         if job.error is not None:
             raise job.error
         return job
@@ -192,6 +198,9 @@ class Pipeline:
             self._wake = trio.Event()
             while self._local or self._remote:
                 await self._turn()
+                # Who was just answered often comes with the next write: let them in before the next sync of the disk.
+                await trio.lowlevel.checkpoint()
+                await trio.lowlevel.checkpoint()
 
     async def _turn(self) -> None:
         batch = _Batch()
@@ -199,9 +208,12 @@ class Pipeline:
             job = self._remote.pop(0)
             self._judge(job, batch)
             batch.remote.append(job)
+        # However much comes from peers, local writes have room of their own in every batch: a region that catches up
+        # takes writes, kills above all.
+        room = batch.size + BATCH_BYTES_MAX
         taken = self._local[:BATCH_LOCAL_MAX]
         del self._local[: len(taken)]
-        self._local[:0] = [local for local in taken if batch.full or not self._decide(local, batch)]
+        self._local[:0] = [local for local in taken if batch.size >= room or not self._decide(local, batch)]
         try:
             if batch.records:
                 # Once handed to the disk it is seen through: an abandoned append would be an unknown outcome.
@@ -219,8 +231,6 @@ class Pipeline:
                     failed.done.set()
             raise
         self._apply(batch)
-        if not batch.records:
-            await trio.lowlevel.checkpoint()
 
     # -- received changes
 
@@ -230,7 +240,7 @@ class Pipeline:
         candidates = [*job.changes]
         if project.waiting:
             candidates += project.waiting.values()
-        for change in candidates:
+        for place, change in enumerate(candidates):
             verdict = frontier.verdict(change)
             if verdict is Verdict.NEXT:
                 if change.incarnation == self.incarnation:
@@ -244,7 +254,8 @@ class Pipeline:
                 if change.seq <= project.replica.vv.get(change.incarnation, 0):
                     project.waiting.pop(change.dot, None)
             elif verdict is Verdict.WAITING:
-                job.gap = True
+                # What waited before is no gap of this sender's.
+                job.gap = job.gap or place < len(job.changes)
                 project.wait(change)
             else:
                 project.waiting.pop(change.dot, None)
@@ -355,4 +366,7 @@ class Pipeline:
 
 
 def _shown(project: Project, write: CellWrite) -> object:
+    """What the audit trail says was there before; nothing for existence, which every edit writes anew."""
+    if write.field == EXISTS:
+        return None
     return project.shown_value(write.object, write.generation, write.field)

@@ -30,6 +30,8 @@ from vexil.sdk.model import FlagDocument, FlagSet, SegmentDocument
 
 WAITING_MAX = 4_096
 """Changes that came before what they depend on; beyond it they are left to the next pull."""
+WAITING_CHANGE_BYTES_MAX = 16 << 10
+"""A larger change does not wait: it is left to the next pull. Together they bound the memory of what waits."""
 INTERNAL_DEFECT = "internal"
 """Why an object is quarantined that our own reader failed on."""
 
@@ -111,8 +113,9 @@ class Project:
     # -- following the replica
 
     def wait(self, change: Change) -> None:
-        """Keep a change until what it depends on is here; bounded by `WAITING_MAX`."""
-        if len(self.waiting) < WAITING_MAX:
+        """Keep a change until what it depends on is here; bounded by `WAITING_MAX`. None of a stopped incarnation."""
+        small = len(change.raw) <= WAITING_CHANGE_BYTES_MAX
+        if small and len(self.waiting) < WAITING_MAX and change.incarnation not in self.stopped:
             self.waiting[change.dot] = change
 
     def configure(self, environments: Sequence[str], bucketing: str) -> bool:

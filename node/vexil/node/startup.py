@@ -194,6 +194,15 @@ def _retry(loaded: Loaded, project: str, pending: list[Change]) -> None:
             progress = _take(loaded, replica, project, change, pending) or progress
 
 
-def announced(row: MemberRow, loaded: Loaded) -> bool:
-    """Whether the loaded state covers everything that the slot's row says the store has."""
-    return all(version_vector.covers(loaded.replica(p).vv, vv) for p, vv in row.vv.items())
+def owed(loaded: Loaded) -> dict[str, dict[int, int]]:
+    """Per project what the slot's row says that it had and that could not be loaded: a damaged or lost part of its log.
+
+    The slot may have announced or acknowledged it, so it must be back before the slot takes writes.
+    """
+    if loaded.row is None:
+        return {}
+    return {
+        project: dict(vv)
+        for project, vv in loaded.row.vv.items()
+        if not version_vector.covers(loaded.replica(project).vv, vv)
+    }

@@ -55,6 +55,8 @@ def status(engine: Engine) -> dict[str, Any]:
         "alarms": {
             "forks": engine.alarms.forks,
             "divergences": engine.alarms.divergences,
+            "twins": engine.alarms.twins,
+            "damaged": engine.alarms.damaged,
             "aside": engine.alarms.aside_count,
         },
         "links_cut": engine.links.listed(),

@@ -9,4 +9,12 @@ from __future__ import annotations
 from vexil.sdk.flagd_export import NotExportable, not_exportable, to_flagd
 from vexil.sdk.flagd_import import FlagdDocument, ImportedFlag, Problem, from_flagd
 
-__all__ = ["FlagdDocument", "ImportedFlag", "NotExportable", "Problem", "from_flagd", "not_exportable", "to_flagd"]
+__all__ = [
+    "FlagdDocument",
+    "ImportedFlag",
+    "NotExportable",
+    "Problem",
+    "from_flagd",
+    "not_exportable",
+    "to_flagd",
+]

@@ -17,6 +17,7 @@ EVERY = [
     (errors.NotFound("segment", "s"), 404, "segment.not_found"),
     (errors.Exists("flag", "f"), 409, "flag.exists"),
     (errors.VariantInUse("on", ["prod/default"]), 409, "variant.in_use"),
+    (errors.InUse("flag", "f", ["g"]), 409, "flag.in_use"),
     (errors.ConflictChanged("c"), 409, "conflict.changed"),
     (errors.TokenBehind(), 409, "token.behind"),
     (errors.Stale("flag", {"key": "f"}, "x"), 412, "flag.stale"),
@@ -70,6 +71,13 @@ def test_an_error_of_an_operation_names_it_and_keeps_its_own_places() -> None:
     ]
     missing = errors.NotFound("flag", "f").of_operation(0)
     assert missing.to_problem()["errors"] == [{"path": "/operations/0", "detail": "there is no flag 'f'"}]
+
+
+def test_what_is_in_use_names_its_users_up_to_a_bound() -> None:
+    assert errors.InUse("flag", "f", ["g", "h"]).to_problem()["used_by"] == ["g", "h"]
+    many = errors.InUse("flag", "f", [f"g{i}" for i in range(5000)])
+    assert len(many.to_problem()["used_by"]) == errors.USERS_LISTED_MAX  # type: ignore[arg-type]
+    assert many.detail.endswith("and 4900 more")
 
 
 def test_a_body_full_of_mistakes_gives_a_bounded_answer() -> None:

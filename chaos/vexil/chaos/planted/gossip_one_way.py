@@ -18,7 +18,9 @@ from vexil.node.gossip.peers import Peer
 from vexil.node.project import Project
 
 
-async def _offer(self: Exchange, peer: Peer, project: Project, theirs: Mapping[int, int]) -> None:
+async def _offer(
+    self: Exchange, peer: Peer, project: Project, theirs: Mapping[int, int], stopped: object = ()
+) -> None:
     await trio.lowlevel.checkpoint()
 
 

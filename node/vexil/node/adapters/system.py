@@ -1,4 +1,4 @@
-"""The operating system behind the two smallest seams: its wall clock and its source of randomness."""
+"""The operating system behind the smallest seams (wall clock, randomness), and the pauses of commands."""
 
 from __future__ import annotations
 
@@ -20,3 +20,8 @@ class SystemEntropy:
     def token_bytes(self, count: int) -> bytes:
         """``count`` bytes that nobody can guess."""
         return os.urandom(count)
+
+
+def pause(seconds: float) -> None:
+    """Do nothing for a while: for commands, which have nothing else to do; a node never waits like this."""
+    time.sleep(seconds)

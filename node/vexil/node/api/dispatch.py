@@ -46,6 +46,8 @@ def view(route: Route, services: Services) -> Callable[..., Awaitable[Response]]
             answer = await _answer(call)
         except Exception as error:  # noqa: BLE001 - the boundary: whatever it was, the caller gets an answer
             answer = await refused(error, request, services, route=route.path, writes=route.writes)
+        if call is not None:
+            _say_as_of_when(call, answer)
         if route.path.startswith(cors.PREFIX):
             cors.allow(answer, call)
             problems.say_it_in_ofrep(answer, arguments.get("key"))
@@ -83,16 +85,20 @@ async def _answer(call: Call) -> Answer:
     route, services = call.route, call.services
     if not services.node.ready and not route.while_loading:
         raise errors.NodeNotReady("the node is loading its state")
+    name = None
     if route.access.role or route.access.kinds:
-        _authorise(call, route.access)
-    wanted = _token(call)
+        name = _authorise(call, route.access)
+    wanted = None if name is None else _token(call, name)
+    if wanted is None:
+        # A token may name a project of which this node has not heard yet: with one, it is asked after the wait.
+        _find(call, name)
     if not route.bulky:
         return await _handled(call, wanted)
     try:
         services.imports.acquire_nowait()
     except trio.WouldBlock:
         raise errors.RateLimited(
-            "another import is under way here", retry_after_s=_pause_s(services)
+            "another import is under way here", retry_after_s=services.limits.retry_after_s_min
         ) from None
     try:
         return await _handled(call, wanted)
@@ -100,23 +106,16 @@ async def _answer(call: Call) -> Answer:
         services.imports.release()
 
 
-async def _handled(call: Call, wanted: dict[int, int] | None) -> Answer:
+async def _handled(call: Call, wanted: tokens.Seen | None) -> Answer:
     wait_ms = _wait_ms(call)
     call.body = await call.request.read()
     if wanted is not None:
         await _catch_up(call, wanted, wait_ms)
-    answer = await call.route.handler(call)
-    if call.has_project and answer.status < 400:
-        _say_as_of_when(call, answer)
-    return answer
+    return await call.route.handler(call)
 
 
-def _pause_s(services: Services) -> int:
-    return services.rng.randint(services.limits.retry_after_s_min, services.limits.retry_after_s_max)
-
-
-def _authorise(call: Call, access: Access) -> None:
-    """Find the caller and the project; raises KeyInvalid, KeyForbidden or NotFound, in this order."""
+def _authorise(call: Call, access: Access) -> str | None:
+    """Find the caller; the name of the project that he asks about. Raises KeyInvalid or KeyForbidden."""
     caller = call.services.authenticator.caller(call.header("Authorization"), call.header("X-API-Key"))
     call.identify(caller)
     name = call.arguments.get(PROJECT)
@@ -137,6 +136,11 @@ def _authorise(call: Call, access: Access) -> None:
             raise errors.KeyForbidden("this project is written through projects, keys and members only")
     if call.route.system:
         name = SYSTEM_PROJECT
+    return name
+
+
+def _find(call: Call, name: str | None) -> None:
+    """Enter the project ``name``. Raises NotFound."""
     if name is not None:
         project = call.node.project(name)
         if project is None and not call.route.creates_project:
@@ -144,12 +148,10 @@ def _authorise(call: Call, access: Access) -> None:
         call.enter(project)
 
 
-def _token(call: Call) -> dict[int, int] | None:
-    """The vector of the request's token; None if it has none. Raises TokenInvalid."""
+def _token(call: Call, name: str) -> tokens.Seen | None:
+    """What the request's token has of the project ``name``; None if it has none. Raises TokenInvalid."""
     text = call.header(TOKEN)
-    if text is None or not call.has_project:
-        return None
-    return tokens.decode(text, call.project.name)
+    return None if text is None else tokens.decode_all(text, name)
 
 
 def _wait_ms(call: Call) -> int:
@@ -163,28 +165,50 @@ def _wait_ms(call: Call) -> int:
     return asked
 
 
-async def _catch_up(call: Call, wanted: dict[int, int], wait_ms: int) -> None:
-    """Wait until the state includes what the token has. Raises TokenBehind for a write that it does not."""
-    services, name = call.services, call.project.name
+async def _catch_up(call: Call, wanted: tokens.Seen, wait_ms: int) -> None:
+    """Wait until the state includes what the token has, the making of its project first.
+
+    Raises TokenBehind for a write that it does not include, NotFound if the project is not there.
+    """
+    waits = call.services.token_waits
     try:
-        services.token_waits.acquire_nowait()
+        waits.acquire_nowait()
     except trio.WouldBlock:
-        here = await services.node.wait_for(name, wanted, 0)
+        call.behind = not await _reached(call, wanted, 0)
     else:
         try:
-            here = await services.node.wait_for(name, wanted, wait_ms)
+            call.behind = not await _reached(call, wanted, wait_ms)
         finally:
-            services.token_waits.release()
-    call.behind = not here
-    if not here and call.route.writes:
+            waits.release()
+    call.wanted = wanted
+    if call.behind and call.route.writes:
         raise errors.TokenBehind
+    if not call.has_project:
+        _find(call, wanted.project)
+
+
+async def _reached(call: Call, wanted: tokens.Seen, wait_ms: int) -> bool:
+    """Whether all of it came in ``wait_ms``. Enters the project if it is there by then."""
+    begun_s = trio.current_time()
+    known = await call.node.wait_for(SYSTEM_PROJECT, wanted.system, wait_ms)
+    project = call.node.project(wanted.project)
+    call.enter(project)
+    if project is None:
+        return known and not wanted.vv
+    left_ms = max(0.0, wait_ms - (trio.current_time() - begun_s) * 1000)
+    return await call.node.wait_for(wanted.project, wanted.vv, left_ms) and known
 
 
 def _say_as_of_when(call: Call, answer: Answer) -> None:
     services = call.services
-    answer.headers[TOKEN] = services.mint.token_of(call.project)
     if call.behind:
         answer.headers[BEHIND] = "true"
+    if not call.has_project:
+        return
+    behind = call.wanted if call.behind else None
+    answer.headers[TOKEN] = services.mint.token_of(
+        call.project, services.node.directory, wrote=call.wrote, seen=behind
+    )
     answer.headers.update(
         freshness.headers(
             services.node.as_of_ms(),

@@ -22,7 +22,7 @@ from vexil.node.api.limits import ApiLimits
 from vexil.node.api.port import Links, Node
 from vexil.node.api.query import Query
 from vexil.node.api.request_body import BoundedRequest
-from vexil.node.api.tokens import TokenMint
+from vexil.node.api.tokens import Seen, TokenMint
 from vexil.node.metrics import Metrics
 from vexil.node.project import Project
 from vexil.node.seams import Clock, Entropy
@@ -85,6 +85,10 @@ class Call:
     query: Query
     body: bytes = b""
     behind: bool = False
+    wanted: Seen | None = None
+    """What its token has, if it was made to wait for it."""
+    wrote: int | None = None
+    """The incarnation under which the last change of this request was written."""
     _caller: Caller | None = None
     _project: Project | None = None
 

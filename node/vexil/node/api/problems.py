@@ -18,10 +18,21 @@ from vexil.sdk.codes import GENERAL
 
 REQUEST_ID_BYTES: Final = 8
 INTERNAL: Final = "internal"
+COME_BACK: Final = frozenset((429, 503))
+"""Statuses that say: later."""
 
 
 def answer_to(error: Exception, services: Services, *, method: str, route: str, writes: bool) -> Answer:
-    """What to answer to a request that ended in ``error``."""
+    """What to answer to a request that ended in ``error``; when to come back is drawn here, so not all come at once."""
+    answer = _answer_to(error, services, method=method, route=route, writes=writes)
+    if answer.status in COME_BACK:
+        limits = services.limits
+        after_s = services.rng.randint(limits.retry_after_s_min, limits.retry_after_s_max)
+        answer.headers["Retry-After"] = str(after_s)
+    return answer
+
+
+def _answer_to(error: Exception, services: Services, *, method: str, route: str, writes: bool) -> Answer:
     if isinstance(error, ApiError):
         return of(error)
     if isinstance(error, HTTPException):

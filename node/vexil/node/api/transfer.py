@@ -17,16 +17,19 @@ from vexil.node.api.auth import EDITOR, VIEWER
 from vexil.node.api.exchange import Access, Answer, Call, Route
 from vexil.node.api.limits import IDEMPOTENCY_KEY_CHARACTERS_MAX
 from vexil.node.api.problems import of
-from vexil.node.api.writing import durability_of, idempotency_of, retry_of
-from vexil.node.authoring import FlagdImport, ImportChange, Outcome
+from vexil.node.api.writing import durability_of, idempotency_of, note, retry_of
+from vexil.node.authoring import FlagdImport, ImportChange, Intent, Outcome
 from vexil.node.authoring.json_data import pointer
-from vexil.node.errors import ApiError, FieldError, Invalid, VariantInUse
+from vexil.node.errors import ApiError, FieldError, IdempotencyMismatch, Invalid, VariantInUse
+from vexil.node.project import Project
 from vexil.sdk.flagd import ImportedFlag, NotExportable, from_flagd, to_flagd
 
 MODES: Final = ("merge", "replace")
 IN_USE: Final = "variant.in_use"
 EXPORT: Final = "export"
 IMPORT: Final = "import"
+HALF_BYTES: Final = 16
+"""Half of a fingerprint: enough that no two documents are taken for one another."""
 
 
 async def import_document(call: Call) -> Answer:
@@ -34,8 +37,12 @@ async def import_document(call: Call) -> Answer:
     environment = call.environment(call.query.needed("environment"))
     dry_run = call.query.boolean("dry_run") or False
     mode = call.query.choice("mode", MODES)
+    # What the headers ask is read first: the fingerprint of the request is taken over its body.
+    run_as = _RunAs(call)
     document = call.json()
     call.body = b""  # the decoded document is large enough
+    if not dry_run:
+        await run_as.begin()
     run = FlagdImport(
         call.project, document, environment=environment, mode=mode, exported=_exported(call, environment)
     )
@@ -45,7 +52,7 @@ async def import_document(call: Call) -> Answer:
     for change in run.changes(call.project):
         if not dry_run:
             try:
-                change_id = await _write(call, change)
+                change_id = await run_as.write(change)
             except ApiError as error:
                 if made:
                     # Not all of it, but some of it has happened.
@@ -76,24 +83,86 @@ def _exported(call: Call, environment: str) -> Sequence[ImportedFlag]:
     return from_flagd(document).flags
 
 
-async def _write(call: Call, change: ImportChange) -> str | None:
-    idempotency = idempotency_of(call)
-    if idempotency is not None:
-        key, fingerprint = idempotency
-        derived = f"{key}/{change.label}"
+class _RunAs:
+    """How the changes of one import are written.
+
+    The first of them has the import's own ``Idempotency-Key``, so that the key stands for this document everywhere;
+    the others have keys that are derived from it and from what they do. The first one's fingerprint is half the
+    document's and half that of what it does.
+    """
+
+    __slots__ = ("_call", "_document", "_durability", "_earlier", "_key")
+
+    def __init__(self, call: Call) -> None:
+        """Read the headers of ``call``; its body must still be there. Raises Malformed."""
+        self._call = call
+        idempotency = idempotency_of(call)
+        self._key = None if idempotency is None else idempotency[0]
+        self._document = b"" if idempotency is None else idempotency[1][:HALF_BYTES]
+        self._durability = durability_of(call)
+        self._earlier = retry_of(call)
+
+    async def begin(self) -> None:
+        """Before the state is looked at: wait for the change of an earlier try, and look whose the key is.
+
+        Raises WriteIndeterminate if that change does not come, IdempotencyMismatch if the key came with another
+        request before.
+        """
+        call = self._call
+        if self._earlier is not None:
+            # Only waited for, and made as durable as is asked. It may be any one of the run: what it did is then
+            # unchanged, and the run goes on behind it.
+            await call.node.write(
+                call.project.name,
+                _nothing,
+                author=call.caller.author,
+                durability=self._durability,
+                retry_of=self._earlier,
+            )
+        self._known()
+
+    async def write(self, change: ImportChange) -> str | None:
+        """Write one change; its id, None if there was nothing to do. Raises ApiError."""
+        if self._key is None:
+            return await self._written(change, None)
+        fingerprint = self._document + sha256(change.label.encode()).digest()[:HALF_BYTES]
+        known = self._known()
+        if known is None or known == fingerprint:
+            try:
+                return await self._written(change, (self._key, fingerprint))
+            except IdempotencyMismatch:
+                # The key has come in since; if with another change of this same document, ours is not made yet.
+                self._known()
+        derived = f"{self._key}/{change.label}"
         if len(derived) > IDEMPOTENCY_KEY_CHARACTERS_MAX:
             derived = sha256(derived.encode()).hexdigest()
-        idempotency = (derived, fingerprint)
-    outcome = await call.node.write(
-        call.project.name,
-        change.decide,
-        author=call.caller.author,
-        message=IMPORT,
-        idempotency=idempotency,
-        durability=durability_of(call),
-        retry_of=retry_of(call),
-    )
-    return outcome.change_id
+        return await self._written(change, (derived, fingerprint))
+
+    def _known(self) -> bytes | None:
+        """The fingerprint under which the key is known. Raises IdempotencyMismatch if it is not this document's."""
+        known = None if self._key is None else self._call.project.idempotency.lookup(self._key)
+        if known is None:
+            return None
+        if known.fingerprint[:HALF_BYTES] != self._document:
+            raise IdempotencyMismatch
+        return known.fingerprint
+
+    async def _written(self, change: ImportChange, idempotency: tuple[str, bytes] | None) -> str | None:
+        call = self._call
+        outcome = await call.node.write(
+            call.project.name,
+            change.decide,
+            author=call.caller.author,
+            message=IMPORT,
+            idempotency=idempotency,
+            durability=self._durability,
+        )
+        note(call, outcome, project=call.project.name)
+        return outcome.change_id
+
+
+def _nothing(_project: Project) -> Intent:
+    return Intent()
 
 
 def _all_refused(result: dict[str, Any]) -> Answer | None:

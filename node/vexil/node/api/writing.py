@@ -30,7 +30,7 @@ Decide = Callable[[Project], Intent]
 async def write(call: Call, decide: Decide, *, project: str, message: str = "") -> Outcome:
     """Make one change of ``project`` as the headers of ``call`` ask for it. Raises ApiError."""
     key, earlier = idempotency_of(call), retry_of(call)
-    return await call.node.write(
+    outcome = await call.node.write(
         project,
         decide,
         author=call.caller.author,
@@ -39,6 +39,14 @@ async def write(call: Call, decide: Decide, *, project: str, message: str = "") 
         durability=durability_of(call),
         retry_of=earlier,
     )
+    note(call, outcome, project=project)
+    return outcome
+
+
+def note(call: Call, outcome: Outcome, *, project: str) -> None:
+    """Remember under which incarnation ``call`` has written, if that is of the project that it is about."""
+    if outcome.dot is not None and call.has_project and call.project.name == project:
+        call.wrote = outcome.dot[0]
 
 
 def idempotency_of(call: Call) -> tuple[str, bytes] | None:

@@ -14,7 +14,7 @@ from vexil.crdt.schema import FLAG, SEGMENT
 from vexil.node.authoring.flags import FlagAuthor
 from vexil.node.authoring.intent import Intent
 from vexil.node.authoring.json_data import Mistakes, look_through, pointer
-from vexil.node.authoring.limits import OPERATIONS_MAX, TEXT_BYTES_MAX, refuse_over
+from vexil.node.authoring.limits import FLAGS_MAX, OPERATIONS_MAX, TEXT_BYTES_MAX, refuse_over
 from vexil.node.authoring.segments import SegmentAuthor
 from vexil.node.authoring.view import NewId, View
 from vexil.node.authoring.workspace import Workspace
@@ -68,7 +68,7 @@ def message_of(body: object) -> str:
     return message if isinstance(message, str) else ""
 
 
-def change_set(view: View, body: object, *, new_id: NewId) -> ChangeSet:
+def change_set(view: View, body: object, *, new_id: NewId, flags_max: int = FLAGS_MAX) -> ChangeSet:
     """Decide ``{"message", "operations": […]}``. Raises what its operations raise, told as theirs."""
     look_through(CHANGE, body)
     mistakes = Mistakes(CHANGE)
@@ -82,7 +82,7 @@ def change_set(view: View, body: object, *, new_id: NewId) -> ChangeSet:
     refuse_over("operations", len(operations), OPERATIONS_MAX, unit="operations")
     checked = [_checked(item, index, mistakes) for index, item in enumerate(operations)]
     mistakes.refuse()
-    workspace = Workspace(view)
+    workspace = Workspace(view, flags_max=flags_max)
     results = []
     for index, operation in enumerate(checked):
         try:

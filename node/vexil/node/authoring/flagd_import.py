@@ -37,7 +37,6 @@ from vexil.node.authoring.limits import (
     CHANGE_CELLS_MAX,
     FLAGS_MAX,
     OPERATIONS_MAX,
-    refuse_over,
 )
 from vexil.node.authoring.settings import ENVIRONMENT_KIND, PlainSheet, flagd_entries
 from vexil.node.authoring.sheet import Sheet
@@ -92,14 +91,20 @@ class ImportChange:
     retry finds a change that has been made.
     """
 
-    __slots__ = ("_extra", "_steps", "label", "outcome")
+    __slots__ = ("_extra", "_flags_max", "_steps", "label", "outcome")
 
     def __init__(
-        self, label: str, steps: Sequence[_Step], extra: Callable[[View], list[CellWrite]] | None = None
+        self,
+        label: str,
+        steps: Sequence[_Step],
+        extra: Callable[[View], list[CellWrite]] | None = None,
+        *,
+        flags_max: int = FLAGS_MAX,
     ) -> None:
         """Made by `FlagdImport.changes`: ``extra`` gives writes that belong to no flag."""
         self._steps = steps
         self._extra = extra
+        self._flags_max = flags_max
         self.outcome = Outcome()
         self.label = sha256(label.encode()).hexdigest()[:_LABEL_DIGITS]
 
@@ -111,7 +116,9 @@ class ImportChange:
         created: set[str] = set()
         requirers = Requirers(view)
         for step in self._steps:
-            intent = decide_step(view, requirers, step, self.outcome)
+            more = self.outcome.created - self.outcome.deleted
+            workspace = Workspace(view, requirers, flags_more=more, flags_max=self._flags_max)
+            intent = decide_step(workspace, step, self.outcome)
             writes += intent.writes
             reads |= intent.reads
             created |= intent.created
@@ -122,7 +129,16 @@ class ImportChange:
 class FlagdImport:
     """One import: ``warnings`` and ``errors`` of the document as such, and the changes that it comes to."""
 
-    __slots__ = ("_document", "_environment", "_exported", "_mode", "errors", "unchanged", "warnings")
+    __slots__ = (
+        "_document",
+        "_environment",
+        "_exported",
+        "_flags_max",
+        "_mode",
+        "errors",
+        "unchanged",
+        "warnings",
+    )
 
     def __init__(
         self,
@@ -132,6 +148,7 @@ class FlagdImport:
         environment: str,
         mode: str,
         exported: Iterable[ImportedFlag] = (),
+        flags_max: int = FLAGS_MAX,
     ) -> None:
         """Read the document. ``exported`` are the flags as an export of this environment would have them now.
 
@@ -148,6 +165,7 @@ class FlagdImport:
         self._document = from_flagd(document)
         self._environment = environment
         self._mode = mode
+        self._flags_max = flags_max
         self._exported = {flag.key: flag for flag in exported}
         self.warnings: list[Report] = [{"path": p.path, "detail": p.detail} for p in self._document.warnings]
         self.errors: list[Report] = [
@@ -175,7 +193,9 @@ class FlagdImport:
         requirers = Requirers(view)
         for step in self._steps(view):
             tried = Outcome()
-            intent = decide_step(view, requirers, step, tried)
+            more_flags = outcome.created - outcome.deleted
+            workspace = Workspace(view, requirers, flags_more=more_flags, flags_max=self._flags_max)
+            intent = decide_step(workspace, step, tried)
             if not intent.writes:
                 self.unchanged += tried.unchanged
                 self.errors += tried.errors
@@ -186,7 +206,7 @@ class FlagdImport:
                 or cells + len(intent.writes) > _CELLS_WANTED
                 or size + more > _BYTES_WANTED
             ):
-                yield _cut(steps, outcome)
+                yield _cut(steps, outcome, self._flags_max)
                 steps, cells, size, outcome = [], 0, 0, Outcome()
                 requirers = Requirers(view)  # others may have written while this change was
             steps.append(step)
@@ -194,7 +214,7 @@ class FlagdImport:
             cells += len(intent.writes)
             size += more
         if steps:
-            yield _cut(steps, outcome)
+            yield _cut(steps, outcome, self._flags_max)
 
     def _steps(self, view: View) -> Iterator[_Step]:
         for flag in self._document.flags:
@@ -245,15 +265,14 @@ class FlagdImport:
         return writes
 
 
-def _cut(steps: Sequence[_Step], outcome: Outcome) -> ImportChange:
-    change = ImportChange("\n".join(step.label for step in steps), steps)
+def _cut(steps: Sequence[_Step], outcome: Outcome, flags_max: int) -> ImportChange:
+    change = ImportChange("\n".join(step.label for step in steps), steps, flags_max=flags_max)
     change.outcome = outcome
     return change
 
 
-def decide_step(view: View, requirers: Requirers, step: _Step, outcome: Outcome) -> Intent:
+def decide_step(workspace: Workspace, step: _Step, outcome: Outcome) -> Intent:
     """Do one step on its own; a refusal is told in ``outcome`` and writes nothing."""
-    workspace = Workspace(view, requirers)
     try:
         counter = step.act(workspace)
         intent = workspace.intent()
@@ -272,7 +291,7 @@ def _take_in(workspace: Workspace, flag: ImportedFlag, environment: str) -> str:
     mark = sheet.mark()
     counter = "updated"
     if not sheet.exists:
-        refuse_over("flags", len(workspace.view.flag_keys()) + 1, FLAGS_MAX, unit="flags")
+        workspace.refuse_another_flag()
         sheet.create(type_=flag.type)
         for each in workspace.view.environments:
             sheet.set_kill(each, kill=False)

@@ -18,11 +18,18 @@ from vexil.node.authoring.flag_checks import FlagChecks
 from vexil.node.authoring.flag_patch import FlagPatch
 from vexil.node.authoring.if_match import Condition
 from vexil.node.authoring.json_data import Mistakes, look_through, pointer
-from vexil.node.authoring.limits import FLAGS_MAX, refuse_over
 from vexil.node.authoring.sheet import Mark, Sheet
 from vexil.node.authoring.view import NewId
 from vexil.node.authoring.workspace import Workspace
-from vexil.node.errors import Exists, FieldError, Invalid, LimitExceeded, NotFound, PreconditionRequired
+from vexil.node.errors import (
+    Exists,
+    FieldError,
+    InUse,
+    Invalid,
+    LimitExceeded,
+    NotFound,
+    PreconditionRequired,
+)
 
 BOOLEAN_VARIANTS: Final[Mapping[str, bool]] = {"on": True, "off": False}
 """What a boolean flag is created with if its author names no variants."""
@@ -60,7 +67,7 @@ class FlagAuthor:
         sheet = self._workspace.flag(key)
         if sheet.exists:
             raise Exists(FLAG, key)
-        refuse_over("flags", len(self._workspace.view.flag_keys()) + 1, FLAGS_MAX, unit="flags")
+        self._workspace.refuse_another_flag()
         mark = sheet.mark()
         sheet.create(type_=str(flag_type))
         for environment in self._workspace.view.environments:
@@ -83,9 +90,14 @@ class FlagAuthor:
         self._finish(key, condition, sheet, mark)
 
     def delete(self, key: str, *, if_match: object = None) -> None:
-        """Remove the flag, every generation of it. With a condition every field counts as touched."""
+        """Remove the flag, every generation of it. With a condition every field counts as touched.
+
+        Raises InUse if other flags require it: without it all of them would be off. They let go of it first.
+        """
         condition, sheet, _ = self._begin(key, if_match)
         condition.check_touched(sheet.every_cell())
+        if users := list(self._workspace.dependents(key)):
+            raise InUse(FLAG, key, users)
         sheet.delete()
 
     # -- one environment

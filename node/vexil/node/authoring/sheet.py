@@ -70,6 +70,11 @@ class Sheet:
         return self.generation is not None
 
     @property
+    def was_there(self) -> bool:
+        """Whether the object is there in the state, whatever this change has done."""
+        return bool(self._base)
+
+    @property
     def is_new(self) -> bool:
         """Whether this change creates the object."""
         return self.generation == NEW_GENERATION

@@ -9,14 +9,15 @@ from vexil.crdt.schema import SEGMENT
 from vexil.node.authoring.flags import FlagAuthor
 from vexil.node.authoring.intent import Intent
 from vexil.node.authoring.json_data import Mistakes
+from vexil.node.authoring.limits import FLAGS_MAX
 from vexil.node.authoring.segments import SegmentAuthor
 from vexil.node.authoring.view import NewId, View
 from vexil.node.authoring.workspace import Workspace
 
 
-def create_flag(view: View, body: object, *, new_id: NewId) -> Intent:
+def create_flag(view: View, body: object, *, new_id: NewId, flags_max: int = FLAGS_MAX) -> Intent:
     """``POST /flags``: a new flag from its JSON. Raises Exists, Invalid, LimitExceeded."""
-    workspace = Workspace(view)
+    workspace = Workspace(view, flags_max=flags_max)
     FlagAuthor(workspace, new_id=new_id).create(body)
     return workspace.intent()
 
@@ -33,7 +34,7 @@ def patch_flag(view: View, key: str, patch: object, *, new_id: NewId, if_match: 
 
 
 def delete_flag(view: View, key: str, *, if_match: str | None = None) -> Intent:
-    """``DELETE /flags/{key}``: every generation that is alive here. Raises NotFound, Stale, Malformed."""
+    """``DELETE /flags/{key}``: every generation that is alive here. Raises NotFound, Stale, Malformed, InUse."""
     workspace = Workspace(view)
     FlagAuthor(workspace, new_id=_no_id).delete(key, if_match=if_match)
     return workspace.intent()

@@ -14,7 +14,7 @@ from vexil.crdt.payload import TOMBSTONE
 from vexil.crdt.replica import CellWrite
 from vexil.crdt.schema import FLAG, PREREQUISITE, flag_object, segment_object
 from vexil.node.authoring.intent import Intent
-from vexil.node.authoring.limits import CHANGE_BYTES_MAX, CHANGE_CELLS_MAX, refuse_over
+from vexil.node.authoring.limits import CHANGE_BYTES_MAX, CHANGE_CELLS_MAX, FLAGS_MAX, refuse_over
 from vexil.node.authoring.sheet import Sheet
 from vexil.node.authoring.view import View
 
@@ -48,10 +48,22 @@ class Requirers:
 class Workspace:
     """One change in the making, on top of ``view``."""
 
-    __slots__ = ("_read", "_requirers", "_sheets", "view")
+    __slots__ = ("_flags_max", "_flags_more", "_read", "_requirers", "_sheets", "view")
 
-    def __init__(self, view: View, requirers: Requirers | None = None) -> None:
-        """A change on top of ``view``; ``requirers`` may be shared by workspaces of the same state."""
+    def __init__(
+        self,
+        view: View,
+        requirers: Requirers | None = None,
+        *,
+        flags_more: int = 0,
+        flags_max: int = FLAGS_MAX,
+    ) -> None:
+        """A change on top of ``view``; ``requirers`` may be shared by workspaces of the same state.
+
+        ``flags_more`` is by how many flags other workspaces that go into the same change add to the state.
+        """
+        self._flags_more = flags_more
+        self._flags_max = flags_max
         self.view = view
         self._sheets: dict[str, Sheet] = {}
         self._read: set[str] = set()
@@ -73,20 +85,29 @@ class Workspace:
             self._read.add(name)
         return found
 
+    def refuse_another_flag(self) -> None:
+        """Raise LimitExceeded if one flag more is too many, with what this change has created and deleted so far."""
+        count = len(self.view.flag_keys()) + self._flags_more + 1
+        for sheet in self._sheets.values():
+            if sheet.kind == FLAG:
+                count += sheet.exists - sheet.was_there
+        refuse_over("flags", count, self._flags_max, unit="flags")
+
     def prerequisites(self, key: str) -> Mapping[str, object]:
         """Flag to variant, of a flag that may be absent."""
         sheet = self.flag(key)
         return {flag: sheet.value(_PREREQUISITE_PREFIX + flag) for flag in sheet.names(_PREREQUISITE_PREFIX)}
 
-    def dependents(self, key: str, variant: str) -> Iterator[str]:
-        """Keys of the flags that have ``variant`` of the flag ``key`` as a prerequisite."""
+    def dependents(self, key: str, variant: str | None = None) -> Iterator[str]:
+        """Keys of the flags that have the flag ``key`` as a prerequisite: ``variant`` of it, or any if that is None."""
         field = _PREREQUISITE_PREFIX + key
         candidates = set(self._requirers.of(key))
         for name, sheet in self._sheets.items():
             if sheet.kind == FLAG and sheet.exists and sheet.has(field):
                 candidates.add(name.removeprefix(f"{FLAG}/"))
         for other in sorted(candidates):
-            if other != key and self.flag(other).value(field) == variant:
+            sheet = self.flag(other)
+            if other != key and sheet.has(field) and variant in (None, sheet.value(field)):
                 yield other
 
     def writes(self) -> list[CellWrite]:

@@ -7,6 +7,8 @@ The one idea: what happened to a write decides what may be done next.
 - *Nobody knows* (504, or the connection was lost after the request went out): asked once more with the same
   ``Idempotency-Key``, and with ``Vexil-Change`` if the change was named. Without that name only the same node can
   tell a repetition from a new write, so no other one is asked. Still unknown: OutcomeUnknown, exit code 3.
+  A refusal of the repetition says nothing about the first request. If it is one that passes (the node starts again, or
+  has too much to do) the repetition is sent again after a pause, a few times; it never becomes the outcome.
 
 Reads carry the ``Vexil-Token`` of the answers before, so a fail-over in the middle of a command never goes back in
 time without saying so.
@@ -23,7 +25,7 @@ from urllib.parse import quote
 
 import httpx
 
-from vexil.node.adapters.system import SystemEntropy
+from vexil.node.adapters.system import SystemEntropy, pause
 from vexil.node.cli.errors import OutcomeUnknown, Refused, Unreachable
 from vexil.node.cli.output import warn
 from vexil.node.cli.settings import ClusterNode, Settings, Target
@@ -35,9 +37,18 @@ PAGE_SIZE = 500
 PAGES_MAX = 10_000
 ATTEMPTS_MAX = 2
 """An unknown outcome is asked about once more."""
+REFUSED_REPETITIONS_MAX = 4
+"""A repetition that is refused for now is sent again so many times."""
+PAUSE_S_MIN = 0.5
+PAUSE_S_MAX = 5.0
+"""A node that wants to be left alone for longer is not waited for."""
+PAUSE_JITTER = 0.5
+"""A pause is longer by up to this share of it, so that those who were refused together do not come back together."""
 IDEMPOTENCY_KEY_BYTES = 16
 PROBLEM_BODY_SHOWN_MAX = 200
 
+_TOO_MANY = 429
+_PASSING = frozenset(("node.not_ready", "rate.limited"))
 _NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 # A proxy meant for the world cannot reach this machine's own nodes.
 _DIRECT = ("all://127.0.0.1", "all://localhost", "all://[::1]")
@@ -75,6 +86,39 @@ class _Unknown(Exception):
         self.change = change
 
 
+@dataclass(slots=True)
+class _Lost:
+    """What is known of a write whose answer was lost ``count`` times."""
+
+    count: int = 0
+    change: str | None = None
+    reason: str = ""
+    pause_s: float = 0.0
+    _refusals: int = 0
+
+    def note(self, unknown: _Unknown) -> None:
+        """Nobody knows (again)."""
+        self.count += 1
+        self.change = unknown.change or self.change
+        self.reason = str(unknown)
+        self.pause_s = 0.0
+
+    def worth_a_pause(self, refusal: Refused | Unreachable) -> bool:
+        """Whether a repetition may be taken after ``pause_s``. Its refusal says nothing of the first request."""
+        if isinstance(refusal, Unreachable):
+            self.reason += f"; then {refusal.message}"
+            return False
+        if self._refusals == 0:
+            self.reason += f"; then {refusal.problem_code} from {refusal.url}"
+        passing = refusal.problem_code in _PASSING or refusal.status == _TOO_MANY
+        if not passing or self._refusals == REFUSED_REPETITIONS_MAX:
+            return False
+        least_s = max(min(PAUSE_S_MIN * (1 << self._refusals), PAUSE_S_MAX), refusal.retry_after_s or 0.0)
+        self._refusals += 1
+        self.pause_s = least_s * (1 + PAUSE_JITTER * SystemEntropy().token_bytes(1)[0] / 255)
+        return least_s <= PAUSE_S_MAX
+
+
 class Client:
     """Requests to the nodes of one target; use it as a context manager."""
 
@@ -84,19 +128,21 @@ class Client:
         *,
         transport: httpx.BaseTransport | None = None,
         new_idempotency_key: Callable[[], str] | None = None,
+        pause: Callable[[float], None] = pause,
     ) -> None:
         self._nodes = target.nodes
         self._at = 0
         self._key = target.key
         self._tokens: dict[str, str] = {}
         self._new_key = new_idempotency_key or _random_key
+        self._pause = pause
         mounts = {} if transport else {pattern: httpx.HTTPTransport() for pattern in _DIRECT}
         self._http = httpx.Client(transport=transport, mounts=mounts, follow_redirects=False)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """A client for the target of ``settings``."""
-        return cls(settings.target(), transport=settings.transport)
+        return cls(settings.target(), transport=settings.transport, pause=settings.pause)
 
     def __enter__(self) -> Self:
         return self
@@ -159,7 +205,7 @@ class Client:
         """Write once: ``document`` as JSON, or the ``raw_bytes`` bytes that ``raw`` gives anew for each attempt.
 
         Returns the answer of the write, or of its repetition. Raises Refused (nothing written), Unreachable (nothing
-        sent) or OutcomeUnknown.
+        sent) or OutcomeUnknown: also when the answer was lost and the repetition is refused, whatever the refusal.
         """
         body = raw or (None if document is None else _encoded(document))
         request = self._request(method, path, params or {}, body, timeout_s)
@@ -169,25 +215,26 @@ class Client:
         request.headers["Idempotency-Key"] = key
         if etag is not None:
             request.headers["If-Match"] = etag
-        change: str | None = None
-        reason = ""
-        for attempt in range(ATTEMPTS_MAX):
+        lost = _Lost()
+        while lost.count < ATTEMPTS_MAX:
             try:
+                if lost.pause_s:
+                    self._pause(lost.pause_s)
                 # A repetition without a named change is only safe where the first one went.
-                return self._sent(request, elsewhere=attempt == 0 or change is not None)
-            except _Unknown as lost:
-                change, reason = lost.change or change, str(lost)
-            except Unreachable as gone:
-                if attempt == 0:
+                return self._sent(request, elsewhere=lost.count == 0 or lost.change is not None)
+            except _Unknown as again:
+                lost.note(again)
+            except (Refused, Unreachable) as refusal:
+                if lost.count == 0:
                     raise
-                reason = f"{reason}; then {gone.message}"
-                break
+                if not lost.worth_a_pause(refusal):
+                    break
             except KeyboardInterrupt:
-                reason = "interrupted while waiting for the answer"
+                lost.reason = "interrupted while waiting for the answer"
                 break
-            if change is not None:
-                request.headers["Vexil-Change"] = change
-        raise self._unknown(reason, change, key)
+            if lost.change is not None:
+                request.headers["Vexil-Change"] = lost.change
+        raise self._unknown(lost.reason, lost.change, key)
 
     @property
     def nodes(self) -> tuple[ClusterNode, ...]:
@@ -202,6 +249,7 @@ class Client:
         alone._key = self._key  # noqa: SLF001
         alone._tokens = {}  # noqa: SLF001
         alone._new_key = self._new_key  # noqa: SLF001
+        alone._pause = self._pause  # noqa: SLF001
         alone._http = self._http  # noqa: SLF001
         return alone
 
@@ -282,6 +330,7 @@ class Client:
         refused = Refused(status=response.status_code, problem=problem, url=node.url)
         retry_after = response.headers.get("retry-after")
         if retry_after:
+            refused.retry_after_s = _seconds(retry_after)
             refused.explained([f"try again in {retry_after} s"])
         raise refused
 
@@ -304,6 +353,11 @@ def path(*parts: str) -> str:
 
 def _random_key() -> str:
     return SystemEntropy().token_bytes(IDEMPOTENCY_KEY_BYTES).hex()
+
+
+def _seconds(retry_after: str) -> float | None:
+    """A ``Retry-After`` in seconds; None if it is a date."""
+    return float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None
 
 
 def _encoded(document: object) -> Body:

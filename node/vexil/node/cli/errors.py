@@ -74,6 +74,8 @@ class Refused(CommandFailed):
     def __init__(self, *, status: int, problem: Mapping[str, Any], url: str) -> None:
         self.status = status
         self.problem = dict(problem)
+        self.url = url
+        self.retry_after_s: float | None = None
         self.problem_code = str(problem.get("code") or f"http.{status}")
         title = str(problem.get("title") or f"the node answered {status}")
         detail = str(problem.get("detail") or "")

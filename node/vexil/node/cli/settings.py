@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import click
 import httpx
 
+from vexil.node.adapters.system import pause
 from vexil.node.cli.errors import CommandFailed
 
 URL_VARIABLE = "VEXIL_URL"
@@ -67,6 +68,8 @@ class Settings:
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
     transport: httpx.BaseTransport | None = None
     """Tests put their own server here."""
+    pause: Callable[[float], None] = pause
+    """Waits so many seconds before a node is asked again."""
 
     def target(self) -> Target:
         """The nodes to ask, in order, and the key to show them. Raises UsageError when nothing names a node."""

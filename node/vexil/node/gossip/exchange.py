@@ -7,7 +7,7 @@ off keeps its progress, and the next one, with whatever peer, goes on from there
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import trio
@@ -24,6 +24,7 @@ from vexil.node.gossip.peers import Freshness, Peer
 from vexil.node.gossip.service import DIGEST, PULL, PUSH
 from vexil.node.project import Project
 from vexil.node.seams import (
+    LogRecord,
     PeerAddress,
     PeerError,
     PeerIdentity,
@@ -103,8 +104,9 @@ class Exchange:
         for forked in answer.incarnations("forked"):
             self._host.fork_seen(SYSTEM_PROJECT, forked, peer.node)
         ages = answer.ages("ages")
-        complete = True
+        complete = not answer.flag("partial")
         pulling = set(answer.names("pulling"))
+        stopped = answer.incarnations_by_project("stopped")
         for name, (heads, root) in answer.heads_by_project("projects").items():
             project = self._host.open_project(name)
             if project is None:
@@ -112,12 +114,13 @@ class Exchange:
                 continue
             self._note_vector(peer, name, {i: seq for i, (seq, _) in heads.items()})
             self._compare(peer, project, heads, root)
-            if any(seq > project.replica.vv.get(i, 0) for i, (seq, _) in heads.items()):
-                await self.pull(peer, project)
             theirs = {i: seq for i, (seq, _) in heads.items()}
+            wanted = {i: seq for i, seq in theirs.items() if i not in project.stopped}
+            if not version_vector.covers(project.replica.vv, wanted):
+                await self.pull(peer, project)
             complete = complete and version_vector.covers(project.replica.vv, theirs)
-            if name not in pulling and not version_vector.covers(theirs, project.replica.vv):
-                await self._offer(peer, project, theirs)
+            if name not in pulling:
+                await self._offer(peer, project, theirs, stopped.get(name, ()))
         if complete:
             self._freshness.merge(ages, asked_s=asked_s)
 
@@ -161,8 +164,18 @@ class Exchange:
             project.pulling = False
 
     async def _ask_page(self, peer: Peer, project: Project, have: Mapping[int, int]) -> Message:
-        members = {"project": project.name, "vv": messages.flat_vv(have), "skip": sorted(project.stopped)}
-        answer, _, _ = await self.call(peer, PULL, members)
+        members = {
+            "project": project.name,
+            "vv": messages.flat_vv(have),
+            "skip": sorted(project.stopped),
+            "page_bytes": peer.page_bytes,
+        }
+        try:
+            answer, _, _ = await self.call(peer, PULL, members)
+        except PeerUnreachable:
+            peer.page_did_not_fit()
+            raise
+        peer.page_fitted()
         return answer
 
     async def _take_and_ask_on(self, peer: Peer, project: Project, page: Message) -> Message | None:
@@ -207,18 +220,22 @@ class Exchange:
         taken = await take(self._host, project, raws, peer.node)
         return taken.applied > 0 or len(project.stopped) > stopped
 
-    async def _offer(self, peer: Peer, project: Project, theirs: Mapping[int, int]) -> None:
-        """Push what the peer lacks, page by page, for as long as it takes them."""
+    async def _offer(
+        self, peer: Peer, project: Project, theirs: Mapping[int, int], stopped: Iterable[int] = ()
+    ) -> None:
+        """Push what the peer lacks, page by page, for as long as it takes them; nothing of what it has stopped."""
         reached = dict(theirs)
         through = dict(project.replica.vv)
+        for incarnation in stopped:
+            through.pop(incarnation, None)
         while not version_vector.covers(reached, through):
             records = await self._host.read_log(
-                project.name, after=reached, through=through, limit_bytes=messages.PAGE_BYTES
+                project.name, after=reached, through=through, limit_bytes=peer.page_bytes
             )
             if not records:
                 return
             before = dict(reached)
-            page = records[: messages.CHANGES_MAX]
+            page = _within(records[: messages.CHANGES_MAX], peer.page_bytes)
             sent = version_vector.join(reached, {r.incarnation: r.seq for r in page})
             more = not version_vector.covers(sent, through)
             await self.push(peer, {project.name: [r.raw for r in page]}, more=more)
@@ -235,9 +252,23 @@ class Exchange:
             self._host.count_bytes(
                 "sent", "payload", sum(messages.total_bytes(raws) for raws in changes.values())
             )
-            answer, _, _ = await self.call(peer, PUSH, {"changes": dict(changes), "more": more})
+            try:
+                answer, _, _ = await self.call(peer, PUSH, {"changes": dict(changes), "more": more})
+            except PeerUnreachable:
+                peer.page_did_not_fit()
+                raise
             peer.heard(offset_ms=None)
             for name, vv in answer.vv_by_project("have").items():
                 self._note_vector(peer, name, vv)
         except Malformed as error:
             raise PeerNonsense(str(error)) from None
+
+
+def _within(records: Sequence[LogRecord], limit_bytes: int) -> Sequence[LogRecord]:
+    """The first of ``records``, up to ``limit_bytes`` of raw bytes, but at least one."""
+    size = 0
+    for count, record in enumerate(records):
+        size += len(record.raw)
+        if count and size > limit_bytes:
+            return records[:count]
+    return records

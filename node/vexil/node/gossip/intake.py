@@ -64,6 +64,8 @@ async def _decoded(host: Host, project: Project, raws: list[bytes], sender: str)
 
 
 def stop(project: Project, incarnation: int) -> None:
-    """Take nothing more of ``incarnation`` in this project (until the process starts anew)."""
+    """Take nothing more of ``incarnation`` in this project (until the process starts anew); what waits of it goes."""
     if len(project.stopped) < STOPPED_MAX:
         project.stopped.add(incarnation)
+        for dot in [d for d in project.waiting if d[0] == incarnation]:
+            del project.waiting[dot]

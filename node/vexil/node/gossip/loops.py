@@ -80,6 +80,8 @@ class Loops:
         self._rng = rng
         self._outboxes: dict[str, _Outbox] = {}
         self._running: set[str] = set()
+        self._syncing: set[str] = set()
+        """Regions with which a digest exchange of the loops is under way."""
         self._nursery: trio.Nursery | None = None
 
     async def run(self) -> None:
@@ -174,12 +176,17 @@ class Loops:
                 peer = self._peers[node]
                 if (peer.region == self._host.identity.region) is own_region:
                     regions.setdefault(peer.region, []).append(peer)
-            if len(regions) == 1:
-                await self._attempt("digest", self._choose(next(iter(regions.values()))))
-                continue
-            async with trio.open_nursery() as nursery:
-                for region in sorted(regions):
-                    nursery.start_soon(self._attempt, "digest", self._choose(regions[region]))
+            for region in sorted(regions):
+                # A long pull from one region must not keep the others from their digests.
+                if region not in self._syncing and self._nursery is not None:
+                    self._syncing.add(region)
+                    self._nursery.start_soon(self._sync_region, region, self._choose(regions[region]))
+
+    async def _sync_region(self, region: str, peer: Peer) -> None:
+        try:
+            await self._attempt("digest", peer)
+        finally:
+            self._syncing.discard(region)
 
     def _choose(self, peers: list[Peer]) -> Peer:
         drawn = self._rng.choice(peers)

@@ -1,13 +1,13 @@
 """The peer protocol's messages: msgpack maps, read strictly, unknown members ignored.
 
-========  ==========================================================  =============================================
-method    request                                                     answer
-========  ==========================================================  =============================================
-join      who wants to be a member                                    per project the vector to reach
-digest    one hash over everything, ages of knowledge                 ``same``, or vector, chain heads, root a project
-pull      project, vector                                             a page of encoded changes, ``more``, ``reached``
-push      per project encoded changes                                 per incarnation the seq that is here now, gaps
-========  ==========================================================  =============================================
+========  ==================================================  =====================================================
+method    request                                             answer
+========  ==================================================  =====================================================
+join      who wants to be a member                            per project the vector to reach
+digest    one hash a project, ages of knowledge               of projects that differ: vector, chain heads, root
+pull      project, vector, what to leave out, page size       a page of encoded changes, ``more``, ``reached``
+push      per project encoded changes, ``more``               per project the vector that is here now, gaps
+========  ==================================================  =====================================================
 
 Vectors and heads are flat arrays. A reader takes nothing on trust: every member is checked for type and range, and
 what does not fit raises `Malformed`.
@@ -26,6 +26,9 @@ PROTOCOL_VERSION = 1
 FRAME_BYTES_MAX = 4 << 20
 PAGE_BYTES = 1 << 20
 """Raw change bytes in one page or push (a single larger change still travels alone)."""
+EXTENSION_BYTES_MAX = 64
+PAGE_BYTES_MIN = 16 << 10
+"""So small a page is asked for over a link on which larger ones time out."""
 PROJECTS_MAX = 10_000
 INCARNATIONS_MAX = 200_000
 CHANGES_MAX = 16_384
@@ -72,7 +75,15 @@ class Message:
         if len(raw) > FRAME_BYTES_MAX:
             raise Malformed(f"{len(raw)} bytes, more than {FRAME_BYTES_MAX}")
         try:
-            members = msgpack.unpackb(raw, timestamp=0)
+            members = msgpack.unpackb(
+                raw,
+                timestamp=0,
+                max_array_len=3 * INCARNATIONS_MAX,
+                max_map_len=PROJECTS_MAX,
+                max_str_len=URL_BYTES_MAX,
+                max_bin_len=FRAME_BYTES_MAX,
+                max_ext_len=EXTENSION_BYTES_MAX,
+            )
         except Exception as error:  # noqa: BLE001 - msgpack raises a dozen types on junk; all mean the same here
             raise Malformed(f"not msgpack: {type(error).__name__}") from None
         if not isinstance(members, dict):
@@ -95,6 +106,10 @@ class Message:
         if type(value) is not int or not 0 <= value <= _INTEGER_MAX:
             raise Malformed(f"{name}: not an unsigned integer")
         return value
+
+    def integer_or(self, name: str, default: int) -> int:
+        """A non-negative 64-bit integer, or ``default`` if there is none."""
+        return self.integer(name) if name in self._members else default
 
     def flag(self, name: str) -> bool:
         """A boolean; absent is false."""
@@ -148,6 +163,12 @@ class Message:
         if not all(type(v) is bytes and len(v) <= HASH_BYTES_MAX for v in value.values()):
             raise Malformed(f"{name}: not hashes")
         return value
+
+    def incarnations_by_project(self, name: str) -> dict[str, list[int]]:
+        """Per project a list of incarnations; absent is empty."""
+        if name not in self._members:
+            return {}
+        return {p: Message({"x": v}).incarnations("x") for p, v in self._map(name).items()}
 
     def incarnations(self, name: str) -> list[int]:
         """A list of incarnations; absent is empty."""

@@ -14,6 +14,8 @@ from statistics import median
 
 import trio
 
+from vexil.node.gossip.messages import PAGE_BYTES, PAGE_BYTES_MIN
+
 INTERVALS_KEPT_MAX = 32
 SUSPICION_THRESHOLD = 4.0
 """phi of 4: such a silence comes by chance once in 10^4 intervals (Hayashibara et al., 2004)."""
@@ -35,7 +37,10 @@ class Peer:
     unreachable: bool = False
     """Our last call to it brought nothing, and it has not been heard since."""
     offset_ms: int | None = None
-    """Its wall clock minus ours, when it was last heard."""
+    """Its wall clock minus ours, when it was last measured."""
+    offset_s: float = -math.inf
+    page_bytes: int = PAGE_BYTES
+    """How much is asked of it, or pushed, at once: halved when a call times out, doubled when one goes through."""
     intervals_s: deque[float] = field(default_factory=lambda: deque(maxlen=INTERVALS_KEPT_MAX))
     vv: dict[str, dict[int, int]] = field(default_factory=dict)
     """Per project the last vector it told; only a lower bound."""
@@ -49,6 +54,15 @@ class Peer:
         self.unreachable = False
         if offset_ms is not None:
             self.offset_ms = offset_ms
+            self.offset_s = now
+
+    def page_did_not_fit(self) -> None:
+        """A call with a page did not come through in its time: perhaps the link is slow."""
+        self.page_bytes = max(self.page_bytes // 2, PAGE_BYTES_MIN)
+
+    def page_fitted(self) -> None:
+        """A call with a page came through."""
+        self.page_bytes = min(self.page_bytes * 2, PAGE_BYTES)
 
     def suspicion(self) -> float:
         """phi, with exponentially distributed intervals; infinite for one that was never heard."""
@@ -109,9 +123,5 @@ class Freshness:
 def own_offset_ms(peers: Iterable[Peer]) -> int | None:
     """How far this node's wall clock is off the median of its peers; None while too few have been heard lately."""
     now = trio.current_time()
-    offsets = [
-        p.offset_ms
-        for p in peers
-        if p.offset_ms is not None and p.heard_s is not None and now - p.heard_s <= OFFSET_AGE_MAX_S
-    ]
+    offsets = [p.offset_ms for p in peers if p.offset_ms is not None and now - p.offset_s <= OFFSET_AGE_MAX_S]
     return -int(median(offsets)) if len(offsets) >= SKEW_PEERS_MIN else None

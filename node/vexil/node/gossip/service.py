@@ -29,6 +29,11 @@ OFFER_GRACE_S = 2.0
 """So long after a page that a peer pushes with more to come we do not pull the same from anybody."""
 
 
+DIGEST_BYTES_MAX = 2 << 20
+"""Heads in one answer, roughly: well inside a frame."""
+HEAD_BYTES = 40
+
+
 class PeerService:
     """Answers peers. Every method either answers or raises PeerRefused; nothing it is sent can do more harm."""
 
@@ -40,7 +45,6 @@ class PeerService:
         peers: dict[str, Peer],
         *,
         on_gap: Callable[[str, str], None],
-        on_join: Callable[[], None],
     ) -> None:
         """``on_gap(peer, project)`` asks for a pull from the peer."""
         self._host = host
@@ -48,7 +52,6 @@ class PeerService:
         self._freshness = freshness
         self._peers = peers
         self._on_gap = on_gap
-        self._on_join = on_join
 
     async def serve(self, caller: PeerIdentity, method: str, body: bytes) -> bytes:
         """A `PeerHandler`. Raises PeerRefused."""
@@ -87,7 +90,6 @@ class PeerService:
             peer_url=message.text("peer_url", limit_bytes=messages.URL_BYTES_MAX),
             http_url=message.text("http_url", limit_bytes=messages.URL_BYTES_MAX),
         )
-        self._on_join()
         return messages.encode(
             {
                 "node": self._host.identity.node,
@@ -105,12 +107,18 @@ class PeerService:
         for forked in message.incarnations("forked"):
             self._host.fork_seen(SYSTEM_PROJECT, forked, caller.node)
         differing: dict[str, object] = {}
+        partial = False
+        room = DIGEST_BYTES_MAX
         for name, project in self._host.projects.items():
-            if told.get(name) != project_hash(project):
-                differing[name] = [
-                    messages.flat_heads(project.replica.vv, project.replica.heads()),
-                    project.replica.root_hash(),
-                ]
+            if told.get(name) == project_hash(project):
+                continue
+            room -= HEAD_BYTES * len(project.replica.vv) + len(name)
+            if differing and room < 0:
+                # The rest comes with a later digest, when these are level.
+                partial = True
+                break
+            heads = messages.flat_heads(project.replica.vv, project.replica.heads())
+            differing[name] = [heads, project.replica.root_hash()]
         ages = self._freshness.ages_ms(self._host.identity.node)
         if not differing and all(name in self._host.projects for name in told):
             self._freshness.merge(message.ages("ages"), asked_s=trio.current_time())
@@ -120,6 +128,8 @@ class PeerService:
                 "ages": ages,
                 "incarnation": self._host.incarnation,
                 "projects": differing,
+                "partial": partial,
+                "stopped": {n: sorted(p.stopped) for n, p in self._host.projects.items() if p.stopped},
                 "forked": sorted(self._host.forks.incarnations),
                 "pulling": [name for name, project in self._host.projects.items() if project.pulling],
             }
@@ -137,14 +147,13 @@ class PeerService:
         through = dict(project.replica.vv)
         for incarnation in message.incarnations("skip"):
             through.pop(incarnation, None)
-        records = await self._host.read_log(
-            name, after=after, through=through, limit_bytes=messages.PAGE_BYTES
-        )
+        page_bytes = min(message.integer_or("page_bytes", messages.PAGE_BYTES), messages.PAGE_BYTES)
+        records = await self._host.read_log(name, after=after, through=through, limit_bytes=page_bytes)
         changes: list[bytes] = []
         size = 0
         reached: dict[int, int] = {}
         for record in records:
-            over = size + len(record.raw) > messages.PAGE_BYTES or len(changes) >= messages.CHANGES_MAX
+            over = size + len(record.raw) > page_bytes or len(changes) >= messages.CHANGES_MAX
             if changes and over:
                 break
             changes.append(record.raw)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -11,8 +12,8 @@ import trio
 
 from tests.unit.node.api.nodes import BOOLEAN, Served, serving
 from vexil.crdt import version_vector
-from vexil.crdt.change import NO_GENERATION
-from vexil.crdt.replica import CellWrite
+from vexil.crdt.change import NO_GENERATION, decode
+from vexil.crdt.replica import CellWrite, Pen, Replica
 from vexil.node.api import tokens
 from vexil.node.api.limits import ApiLimits
 from vexil.node.membership import registration
@@ -235,3 +236,137 @@ async def test_a_full_disk_is_a_definite_refusal(autojump_clock: object) -> None
         node.disk.free()
         assert (await node.owner.post(FLAGS, {"key": "a", **BOOLEAN})).status == 201
         node.log.lines.clear()
+
+
+def test_a_token_that_is_cut_keeps_the_incarnations_that_still_write() -> None:
+    vv = {(1 << 63) + i: 5 + i for i in range(5_000)}
+    living = [(1 << 63) + i for i in (3, 0, 77)]
+    system = {(1 << 62) + i: 1 for i in range(500)}
+    text = tokens.encode("p" * 64, vv, system=system, preferred=living)
+    assert len(text) <= 4096
+    seen = tokens.decode_all(text, "p" * 64)
+    assert {*living, max(vv)} <= seen.vv.keys()
+    assert seen.vv.items() <= vv.items()
+    assert (len(seen.vv), len(seen.system)) == (tokens.ENTRIES_MAX, tokens.SYSTEM_ENTRIES_MAX)
+
+
+async def test_in_an_old_cluster_a_token_has_the_members_and_what_was_just_written(
+    autojump_clock: object,
+) -> None:
+    async with serving() as node:
+        await node.flag("a")
+        own, project = node.engine.incarnation, node.engine.projects["shop"]
+        await node.name_incarnation(ELSEWHERE, node="us-1", region="us")
+        node.engine.directory.members["us-1"] = replace(
+            node.engine.directory.members["us-1"], registered=True
+        )
+        mine = project.replica.vv[own]
+        # Both are met before the many that are dead by now.
+        dead = [(1 << 64) - 1 - i for i in range(300)]
+        for incarnation in (ELSEWHERE, *dead):
+            kill = CellWrite(f"flag/x{incarnation}", NO_GENERATION, "kill/prod", value=True)
+            await node.arrive(Pen(Replica(), incarnation).write([kill], hlc=node.later_hlc(), author="bob"))
+        made = await node.flag("b")
+        kept = tokens.decode(made.headers["Vexil-Token"], "shop")
+        assert kept[own] == mine + 1
+        assert kept[ELSEWHERE] == 1
+        # It is there also before the members are known to have begun.
+        node.engine.directory.members.clear()
+        kept = tokens.decode((await node.flag("c")).headers["Vexil-Token"], "shop")
+        assert kept[own] == mine + 2
+
+
+async def test_a_refusal_carries_a_token_too(autojump_clock: object) -> None:
+    async with serving() as node:
+        held = (await node.flag("a")).headers["Vexil-Token"]
+        for refused in (
+            await node.owner.get(f"{FLAGS}/none"),
+            await node.owner.patch(f"{FLAGS}/a", {"owner": 5}),
+            await node.owner.patch(f"{FLAGS}/a", {"owner": "x"}, headers={"If-Match": '"old"'}),
+            await node.server.post("/ofrep/v1/evaluate/flags/none", {}),
+        ):
+            assert refused.status >= 400
+            assert refused.headers["Vexil-Token"] == held
+            assert "Vexil-As-Of" in refused.headers
+        for unknown in (await node.nobody.get(FLAGS), await node.owner.get("/api/v1/projects/none")):
+            assert "Vexil-Token" not in unknown.headers
+
+
+async def test_who_is_told_that_a_node_is_behind_loses_nothing_of_his_token(autojump_clock: object) -> None:
+    async with serving() as node:
+        await node.flag("a")
+        ahead = {"Vexil-Token": tokens.encode("shop", {ELSEWHERE: 4}), "Vexil-Wait-Ms": "0"}
+        for answer in (
+            await node.owner.get(FLAGS, headers=ahead),
+            await node.owner.patch(f"{FLAGS}/a", {"owner": "x"}, headers=ahead),
+        ):
+            assert answer.headers["Vexil-Behind"] == "true"
+            kept = tokens.decode(answer.headers["Vexil-Token"], "shop")
+            assert kept == {**node.engine.projects["shop"].replica.vv, ELSEWHERE: 4}
+        assert ELSEWHERE not in tokens.decode((await node.owner.get(FLAGS)).headers["Vexil-Token"], "shop")
+
+
+async def test_a_token_of_a_project_that_is_not_here_yet_waits_for_it(autojump_clock: object) -> None:
+    async with serving() as node:
+        system = node.engine.system
+        new = "/api/v1/projects/new"
+        pen = await elsewhere_in_system(node)
+        change = pen.write(
+            [
+                CellWrite("project/new", NO_GENERATION, "exists", value=True),
+                CellWrite("project/new", NO_GENERATION, "environment/prod", value=True),
+            ],
+            hlc=node.later_hlc(),
+            author="bob",
+        )
+        named = {"Vexil-Token": tokens.encode("new", {}, system={ELSEWHERE: 1})}
+        begun = trio.current_time()
+        missing = await node.owner.get(new, headers=named)
+        assert trio.current_time() - begun == pytest.approx(0.5)
+        assert (missing.status, missing.headers["Vexil-Behind"]) == (404, "true")
+        write = await node.owner.post(f"{new}/flags", {"key": "a", **BOOLEAN}, headers=named)
+        assert (write.status, write.code) == (409, "token.behind")
+        begun = trio.current_time()
+        assert (await node.owner.get(new)).code == "project.not_found"
+        assert trio.current_time() == begun
+
+        async def arrive() -> None:
+            await trio.sleep(0.3)
+            assert (await node.engine.receive(system, [change], "us-1")).applied == 1
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(arrive)
+            made = await node.owner.post(f"{new}/flags", {"key": "a", **BOOLEAN}, headers=named)
+        assert made.status == 201, made
+        assert (await node.owner.get(new, headers=named)).json["environments"] == ["prod"]
+
+
+async def test_the_answer_to_a_new_project_or_environment_names_the_change_that_made_it(
+    autojump_clock: object,
+) -> None:
+    async with serving() as node:
+        match: dict[str, str] = {}
+        for environments in (["prod"], ["dev", "prod"]):
+            made = await node.owner.put("/api/v1/projects/new", {"environments": environments}, headers=match)
+            match = {"If-Match": made.headers["ETag"]}
+            assert made.status in (200, 201), made
+            incarnation, _, seq = made.json["change"]["id"].partition(":")
+            seen = tokens.decode_all(made.headers["Vexil-Token"], "new")
+            assert seen.system[int(incarnation, 16)] == int(seq)
+
+
+async def elsewhere_in_system(node: Served) -> Pen:
+    """The pen of a node that has all of `_system`."""
+    replica = Replica()
+    vv = node.engine.system.replica.vv
+    for row in await node.engine.read_log("_system", after={}, through=vv, limit_bytes=1 << 30):
+        replica.apply(decode(row.raw))
+    return Pen(replica, ELSEWHERE)
+
+
+async def test_when_to_come_back_is_drawn(autojump_clock: object) -> None:
+    async with serving(limits=ApiLimits(retry_after_s_min=2, retry_after_s_max=4)) as node:
+        node.engine.ready = False
+        drawn = {int((await node.owner.get(FLAGS)).headers["Retry-After"]) for _ in range(40)}
+        drawn |= {int((await node.nobody.get("/readyz")).headers["Retry-After"]) for _ in range(40)}
+        assert drawn == {2, 3, 4}

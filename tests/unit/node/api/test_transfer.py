@@ -10,6 +10,7 @@ import trio
 from tests.unit.node.api.nodes import serving
 from vexil.crdt.change import decode
 from vexil.node.api.limits import ApiLimits
+from vexil.node.errors import WriteIndeterminate
 
 SHOP = "/api/v1/projects/shop"
 FLAGS = f"{SHOP}/flags"
@@ -191,3 +192,74 @@ async def test_only_so_many_imports_run_at_one_time(autojump_clock: object) -> N
             nursery.start_soon(take_in, "b")
         assert sorted(statuses) == [200, 429]
         assert (await node.owner.post(IMPORT, document("c"))).status == 200
+
+
+async def test_an_import_goes_on_behind_a_change_whose_outcome_was_unknown(autojump_clock: object) -> None:
+    async with serving() as node:
+        engine, write, writes = node.engine, node.engine.write, 0
+
+        async def unknown_at_second(*arguments: Any, **options: Any) -> Any:
+            nonlocal writes
+            writes += 1
+            outcome = await write(*arguments, **options)
+            if writes == 2:
+                raise WriteIndeterminate(outcome.change_id)
+            return outcome
+
+        whole = document(*(f"f{i}" for i in range(1_200)))
+        engine.write = unknown_at_second  # type: ignore[method-assign]
+        broken = await node.owner.post(IMPORT, whole, headers={"Idempotency-Key": "k"})
+        assert (broken.status, broken.code, broken.json["definite"]) == (504, "write.indeterminate", False)
+        assert broken.json["change"] not in broken.json["change_ids"]
+
+        retry = {"Idempotency-Key": "k", "Vexil-Change": broken.json["change"]}
+        done = await node.owner.post(IMPORT, whole, headers=retry)
+        assert done.status == 200, done
+        assert (done.json["created"] + done.json["unchanged"], done.json["updated"]) == (1_200, 0)
+        assert done.json["unchanged"] > 0
+        project = engine.projects["shop"]
+        assert len(project.flag_keys()) == 1_200
+        vv = project.replica.vv
+        rows = await engine.read_log("shop", after={}, through=vv, limit_bytes=1 << 30)
+        created = [o.object for row in rows for o in decode(row.raw).operations if o.field == "exists"]
+        assert sorted(created) == sorted(f"flag/f{i}" for i in range(1_200))
+
+
+async def test_an_import_waits_for_the_change_of_its_earlier_try(autojump_clock: object) -> None:
+    async with serving() as node:
+        before = node.root_hashes()
+        retry = {"Idempotency-Key": "k", "Vexil-Change": f"{0x99:016x}:1"}
+        away = await node.owner.post(IMPORT, document("a"), headers=retry)
+        assert (away.status, away.code) == (504, "write.indeterminate")
+        assert (away.json["definite"], away.json["change"]) == (False, retry["Vexil-Change"])
+        assert node.root_hashes() == before
+
+
+async def test_the_key_of_an_import_stands_for_its_document(autojump_clock: object) -> None:
+    async with serving() as node:
+        keyed = {"Idempotency-Key": "k"}
+        made = await node.owner.post(IMPORT, document("a"), headers=keyed)
+        assert made.status == 200
+        before = node.root_hashes()
+        others: list[dict[str, Any]] = [document("b"), document("a", metadata={"team": "x"}), {"flags": {}}]
+        for other in others:
+            refused = await node.owner.post(IMPORT, other, headers=keyed)
+            assert (refused.status, refused.code) == (422, "idempotency.mismatch")
+        assert node.root_hashes() == before
+        elsewhere = await node.owner.post(FLAGS, {"key": "z", "type": "boolean"}, headers=keyed)
+        assert elsewhere.code in ("idempotency.mismatch", "flag.invalid")
+        same = await node.owner.post(IMPORT, document("a"), headers=keyed)
+        assert (same.status, same.json["unchanged"]) == (200, 1)
+
+
+async def test_a_repeated_import_does_not_undo_what_came_after_it(autojump_clock: object) -> None:
+    async with serving() as node:
+        keyed = {"Idempotency-Key": "k"}
+        made = await node.owner.post(IMPORT, document("a"), headers=keyed)
+        edit = {"environments": {"prod": {"default": "off"}}}
+        assert (await node.owner.patch(f"{FLAGS}/a", edit)).status == 200
+        again = await node.owner.post(IMPORT, document("a"), headers=keyed)
+        assert again.status == 200
+        held = (await node.owner.get(f"{FLAGS}/a")).json
+        assert again.json["change_ids"] == made.json["change_ids"]
+        assert held["environments"]["prod"]["default"] == "off"

@@ -164,6 +164,36 @@ def test_operations_see_what_earlier_ones_did_to_other_flags() -> None:
         change(node, back, on_f("patch", patch=requires), drop)
 
 
+def test_the_limit_of_flags_counts_what_the_change_itself_creates_and_deletes() -> None:
+    def creates(*keys: str) -> list[object]:
+        return [{"op": "create", "flag": key, "value": {"type": "boolean"}} for key in keys]
+
+    def decide(*operations: object) -> ChangeSet:
+        return change_set(node, {"operations": list(operations)}, new_id=node.new_id, flags_max=4)
+
+    node = node_with(BOOLEAN, {**BOOLEAN, "key": "g"})
+    assert len(decide(*creates("a", "b")).results) == 2
+    with pytest.raises(LimitExceeded) as caught:
+        decide(*creates("a", "b", "c"))
+    assert caught.value.code == "limit.flags"
+    assert caught.value.members["errors"][0]["path"] == "/operations/2"  # type: ignore[index]
+    assert decide(on_f("delete"), *creates("a", "b", "c")).intent.writes
+    assert decide(*creates("a", "b"), {"op": "delete", "flag": "a"}, *creates("c")).intent.writes
+    assert decide(on_f("delete"), *creates("f", "a", "b")).intent.writes
+    with pytest.raises(LimitExceeded):
+        decide(on_f("delete"), *creates("f", "a", "b", "c"))
+
+
+def test_a_flag_and_those_that_require_it_go_together_the_dependent_first() -> None:
+    requires = {"prerequisites": [{"flag": "base", "variant": "on"}]}
+    node = node_with({**BOOLEAN, "key": "base"}, {**BOOLEAN, **requires})
+    base = {"op": "delete", "flag": "base"}
+    error = refused(node, base, on_f("delete"))
+    assert (error.code, error.members["used_by"]) == ("flag.in_use", ["f"])
+    change(node, on_f("delete"), base)
+    assert node.flag_keys() == []
+
+
 def refused(node: Node, *operations: object) -> ApiError:
     before = node.replica.root
     with pytest.raises(ApiError) as caught:

@@ -205,6 +205,23 @@ def test_a_large_document_becomes_several_changes() -> None:
     assert max(len(change.operations) for change in node.log) <= CHANGE_CELLS_MAX // 2
 
 
+def test_an_import_stops_creating_at_the_limit_of_flags() -> None:
+    node = node_with({**BOOLEAN, "key": "z"})
+    done, total = run(node, flagd(a={}, b={}, c={}), flags_max=3)
+    assert (total.created, node.flag_keys()) == (2, ["a", "b", "z"])
+    assert [(e["path"], e["code"]) for e in done.errors] == [("/flags/c", "limit.flags")]
+
+
+def test_the_limit_of_flags_is_kept_by_the_decision_too() -> None:
+    node = Node()
+    done = FlagdImport(node, flagd(a={}, b={}), environment="prod", mode="merge", flags_max=2)
+    [change] = done.changes(node)
+    node.create({**BOOLEAN, "key": "z"})
+    node.take(change.decide(node))
+    assert node.flag_keys() == ["a", "z"]
+    assert [e["code"] for e in change.outcome.errors] == ["limit.flags"]
+
+
 def test_a_change_is_decided_against_the_state_of_its_write() -> None:
     node = Node()
     done = FlagdImport(node, flagd(f={}, g={}), environment="prod", mode="merge")

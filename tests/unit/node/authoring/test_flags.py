@@ -11,9 +11,11 @@ from vexil.crdt.change import NO_GENERATION
 from vexil.crdt.payload import TOMBSTONE
 from vexil.crdt.replica import NEW_GENERATION, CellWrite
 from vexil.node.authoring import Intent, kill_flag, unkill_flag
+from vexil.node.authoring.single import create_flag
 from vexil.node.errors import (
     ApiError,
     Exists,
+    InUse,
     Invalid,
     LimitExceeded,
     NotFound,
@@ -314,11 +316,11 @@ def test_what_is_at_its_limit_is_taken_and_sound() -> None:
     assert shown["conflicts"] == []
 
 
-def test_there_are_not_more_flags_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vexil.node.authoring.flags.FLAGS_MAX", 2)
+def test_there_are_not_more_flags_than_the_limit() -> None:
     node = node_with({**BOOLEAN, "key": "a"}, {**BOOLEAN, "key": "b"})
+    assert create_flag(node, BOOLEAN, new_id=node.new_id, flags_max=3).writes
     with pytest.raises(LimitExceeded) as caught:
-        node.create(BOOLEAN)
+        create_flag(node, BOOLEAN, new_id=node.new_id, flags_max=2)
     assert caught.value.code == "limit.flags"
 
 
@@ -602,6 +604,35 @@ def test_a_variant_that_another_flag_requires_cannot_go() -> None:
     node.patch({"variants": {"off": None}}, key="base")
     node.patch({"prerequisites": []})
     node.patch({"variants": {"on": None}}, key="base")
+
+
+def test_a_flag_that_others_require_cannot_be_deleted_until_they_let_go() -> None:
+    requires = {"prerequisites": [{"flag": "base", "variant": "on"}]}
+    node = node_with(
+        {**BOOLEAN, "key": "base"}, {**BOOLEAN, **requires, "archived": True}, {**BOOLEAN, "key": "g"}
+    )
+    node.patch(requires, key="g")
+    with pytest.raises(InUse) as caught:
+        node.delete("base")
+    assert (caught.value.status, caught.value.code) == (409, "flag.in_use")
+    assert caught.value.members["used_by"] == ["f", "g"]
+    node.patch({"prerequisites": []})
+    with pytest.raises(InUse):
+        node.delete("base")
+    node.delete("g")
+    node.delete("base")
+    assert node.flag_keys() == ["f"]
+
+
+def test_a_flag_whose_required_variant_merging_has_taken_is_in_use_all_the_same() -> None:
+    near, far = pair({**BOOLEAN, "key": "base"}, BOOLEAN)
+    near.patch({"variants": {"on": None}}, key="base")
+    far.patch({"prerequisites": [{"flag": "base", "variant": "on"}]})
+    near.pull(far)
+    with pytest.raises(InUse):
+        near.delete("base")
+    near.patch({"prerequisites": []})
+    near.delete("base")
 
 
 def test_a_prerequisite_must_be_there_and_must_not_lead_back() -> None:

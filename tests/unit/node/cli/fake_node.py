@@ -97,6 +97,7 @@ class FakeCluster:
     def __init__(self, folder: Path, *names: str) -> None:
         self.folder = folder
         self.environment: dict[str, str] = {}
+        self.pauses: list[float] = []
         self.nodes = {name: FakeNode() for name in names}
         self.urls = {name: f"http://127.0.0.1:{8100 + 2 * i}" for i, name in enumerate(names)}
         document = {
@@ -120,6 +121,9 @@ class FakeCluster:
     def run(self, *arguments: str, input_bytes: bytes | None = None) -> Result:
         """Run ``vexil`` with ``arguments``."""
         settings = Settings(
-            folder=self.folder, environment=self.environment, transport=httpx.MockTransport(self.handle)
+            folder=self.folder,
+            environment=self.environment,
+            transport=httpx.MockTransport(self.handle),
+            pause=self.pauses.append,
         )
         return CliRunner().invoke(root, list(arguments), obj=settings, input=input_bytes)

@@ -113,6 +113,87 @@ def test_what_stays_unknown_ends_with_3_and_says_so(
     assert (CHANGE["id"] in result.stderr) == (reply is UNKNOWN)
 
 
+@pytest.mark.parametrize("lost", [LOST, UNKNOWN], ids=["lost", "504"])
+@pytest.mark.parametrize(
+    ("status", "code", "requests"),
+    [
+        (503, "node.not_ready", 6),
+        (429, "rate.limited", 6),
+        (401, "key.invalid", 2),
+        (412, "flag.stale", 2),
+        (422, "idempotency.mismatch", 2),
+        (503, "durability.unavailable", 2),
+    ],
+)
+def test_a_refused_repetition_is_not_the_outcome(
+    cluster: FakeCluster, lost: httpx.Response | Exception, status: int, code: str, requests: int
+) -> None:
+    cluster["eu-1"].on("POST", KILL, lost, problem(status, code))
+    result = cluster.run(*KILL_COMMAND)
+    assert result.exit_code == 3
+    assert code in result.stderr
+    assert "the outcome is unknown" in result.stderr
+    assert len(cluster["eu-1"].requests) == requests
+    assert len({request.headers["idempotency-key"] for request in cluster["eu-1"].requests}) == 1
+
+
+@pytest.mark.parametrize(("status", "code"), [(503, "node.not_ready"), (429, "rate.limited")])
+def test_a_repetition_waits_for_a_node_that_starts_again(pair: FakeCluster, status: int, code: str) -> None:
+    refusal = problem(status, code)
+    refusal.headers["retry-after"] = "2"
+    pair["eu-1"].on("POST", KILL, LOST, refusal, refusal, DONE)
+    pair["us-1"].on("POST", KILL, DONE)
+    assert pair.run(*KILL_COMMAND).exit_code == 0
+    assert len(pair["eu-1"].requests) == 4
+    assert pair["us-1"].requests == []
+    assert len(pair.pauses) == 2
+    assert all(2 <= pause <= 3 for pause in pair.pauses)
+
+
+def test_the_pauses_grow_and_are_not_the_same_for_everybody(cluster: FakeCluster) -> None:
+    cluster["eu-1"].on("POST", KILL, LOST, problem(503, "node.not_ready"))
+    first = [cluster.run(*KILL_COMMAND).exit_code, *cluster.pauses]
+    assert [low <= pause <= 1.5 * low for low, pause in zip((0.5, 1, 2, 4), first[1:], strict=True)] == [
+        True
+    ] * 4
+    for _ in range(3):
+        cluster["eu-1"].on("POST", KILL, LOST, problem(503, "node.not_ready"))
+        cluster.run(*KILL_COMMAND)
+    assert len(set(cluster.pauses)) > 4
+
+
+def test_a_node_that_wants_to_be_left_alone_for_long_is_not_waited_for(cluster: FakeCluster) -> None:
+    refusal = problem(429, "rate.limited")
+    refusal.headers["retry-after"] = "3600"
+    cluster["eu-1"].on("POST", KILL, LOST, refusal)
+    assert cluster.run(*KILL_COMMAND).exit_code == 3
+    assert cluster.pauses == []
+
+
+def test_a_repetition_that_is_lost_too_after_a_pause_stays_unknown(cluster: FakeCluster) -> None:
+    cluster["eu-1"].on("POST", KILL, LOST, problem(503, "node.not_ready"), LOST, DONE)
+    assert cluster.run(*KILL_COMMAND).exit_code == 3
+    assert len(cluster["eu-1"].requests) == 3
+
+
+def test_an_interrupted_repetition_leaves_the_outcome_unknown(cluster: FakeCluster) -> None:
+    def interrupt(_: httpx.Request) -> httpx.Response:
+        raise KeyboardInterrupt
+
+    cluster["eu-1"].on("POST", KILL, LOST, interrupt)
+    assert cluster.run(*KILL_COMMAND).exit_code == 3
+
+
+def test_a_flag_in_use_is_shown_with_who_uses_it(cluster: FakeCluster) -> None:
+    detail = "flag 'banner' is required by checkout"
+    cluster["eu-1"].on("GET", FLAG, answer({"key": "banner"}, etag='"e"'))
+    cluster["eu-1"].on("DELETE", FLAG, problem(409, "flag.in_use", title="It is in use", detail=detail))
+    result = cluster.run("flag", "delete", "banner")
+    assert result.exit_code == 1
+    for part in ("It is in use", detail, "flag.in_use"):
+        assert part in result.stderr
+
+
 def test_a_definite_refusal_is_never_repeated(pair: FakeCluster) -> None:
     pair["eu-1"].on("POST", KILL, problem(503, "durability.unavailable", title="Not durable enough now"))
     result = pair.run(*KILL_COMMAND)

@@ -1,0 +1,1 @@
+"""The engine against everything that the world may do to it."""
