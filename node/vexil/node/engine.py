@@ -273,13 +273,10 @@ class Engine:
         if committed.dot is None:
             return Written(None, None, self.seams.store.durability, None, dict(target.replica.vv))
         reached = await guard.reached(project, committed.dot, durability)
+        # A key that a start has read in the region's log may stand for a change that has not come here yet.
+        token = version_vector.join(target.replica.vv, dict([committed.dot]))
         return Written(
-            render_id(committed.dot),
-            committed.hlc,
-            reached,
-            committed.dot,
-            dict(target.replica.vv),
-            committed.replayed,
+            render_id(committed.dot), committed.hlc, reached, committed.dot, token, committed.replayed
         )
 
     async def _retried(

@@ -125,6 +125,9 @@ class WatchedStore(SimulatedStore):
             if project in row.fold and len(log) < CHECKED_ROWS_MAX:
                 self._check_fold(project, row.fold[project], log)
         await super().write_member(row)
+        known = self._region.member(self._slot)
+        assert known is not None
+        assert known == row or (known.start, known.revision) > (row.start, row.revision), "the row is void"
 
     def _log(self, project: str, vv: Mapping[int, int]) -> list[Change]:
         return [decode(record.raw) for record in self._region.log.page(project, {}, vv, 1 << 40)]

@@ -189,8 +189,11 @@ async def every_stop(make: Callable[[], Simulated | OnSqlite], *, landed: bool) 
 
 
 @pytest.mark.parametrize("landed", [False, True], ids=["the last call is lost", "the last call has landed"])
-async def test_a_crash_between_any_two_calls_of_a_regions_store(autojump_clock: object, landed: bool) -> None:
-    await every_stop(Simulated, landed=landed)
+@pytest.mark.parametrize("disk_lost", [False, True], ids=["the disk is kept", "the disk is lost"])
+async def test_a_crash_between_any_two_calls_of_a_regions_store(
+    autojump_clock: object, landed: bool, disk_lost: bool
+) -> None:
+    await every_stop(lambda: Simulated(disk_lost=disk_lost), landed=landed)
 
 
 @pytest.mark.parametrize("landed", [False, True], ids=["the last call is lost", "the last call has landed"])

@@ -203,6 +203,58 @@ async def test_conflicts_are_counted_as_they_come_and_go(autojump_clock: object)
         assert shop(engine).conflict_count == len(shop(engine).conflicts()) == 0
 
 
+async def test_races_over_a_segment_are_seen_though_only_members_were_written(autojump_clock: object) -> None:
+    async with node() as (_, engine):
+        await write(engine, lambda _: Intent(segment("s", ["x"])))
+        one, two = await Stranger(0xA1).follow(engine), await Stranger(0xA2).follow(engine)
+        (at,) = shop(engine).replica.objects["segment/s"]
+        touch = CellWrite("segment/s", at, "exists", {"epoch": 1})
+        member = "member/x"
+
+        def kinds() -> list[str]:
+            return [record.kind for record in shop(engine).conflicts()]
+
+        await push(engine, [one.write([touch, CellWrite("segment/s", at, member, TOMBSTONE)])])
+        await push(engine, [two.write([touch, CellWrite("segment/s", at, member, True)])])
+        assert kinds() == ["edit-remove"]
+        await one.follow(engine)
+        await push(engine, [one.write([touch, CellWrite("segment/s", at, member, True)])])
+        assert kinds() == []
+        # A delete beside an edit that did not know of it.
+        await two.follow(engine)
+        await push(engine, [one.write([CellWrite("segment/s", at, "exists", TOMBSTONE)])])
+        assert shop(engine).segment("s") is None
+        await push(engine, [two.write([touch, CellWrite("segment/s", at, "member/y", True)])])
+        state = shop(engine).segment("s")
+        assert state is not None
+        assert (state.members, state.needs_review) == ({"x", "y"}, True)
+
+
+async def test_the_side_that_edited_a_segment_sees_the_delete_beside_it(autojump_clock: object) -> None:
+    async with node() as (_, engine):
+        await write(engine, lambda _: Intent(segment("s", ["x"])))
+        stranger = await Stranger().follow(engine)
+        (at,) = shop(engine).replica.objects["segment/s"]
+        touch = CellWrite("segment/s", at, "exists", {"epoch": 1})
+        await write(engine, lambda _: Intent([touch, CellWrite("segment/s", at, "member/y", True)]))
+        await push(engine, [stranger.write([CellWrite("segment/s", at, "exists", TOMBSTONE)])])
+        state = shop(engine).segment("s")
+        assert state is not None
+        assert state.needs_review
+
+
+async def test_another_create_of_a_segment_is_seen_though_it_is_nothing_but_an_existence_cell(
+    autojump_clock: object,
+) -> None:
+    async with node() as (_, engine):
+        await write(engine, lambda _: Intent(segment("s", ["x"])))
+        await push(engine, [Stranger().write(segment("s"))])
+        state = shop(engine).segment("s")
+        assert state is not None
+        assert len(state.generations) == 2
+        assert "concurrent-create" in [record.kind for record in shop(engine).conflicts()]
+
+
 # -- large segments
 
 

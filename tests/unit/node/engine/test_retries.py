@@ -206,6 +206,7 @@ async def test_a_key_that_the_regions_log_knows_before_the_node_does_gives_a_tok
     """A start reads keys from the log that the region shares; the change itself comes by gossip, later."""
     region = SimulatedRegion(Random(3))
     async with node(Place(region=region)) as (place, engine):
+        await write(engine, creates("base"))
         other = Place("eu-3", board=place.board, region=region, seeds=("p://eu-1",))
         async with running(other.engine()):
             pass
