@@ -80,7 +80,7 @@ class History:
         place = self._directory.place_of(change.incarnation)
         fields = []
         for i, operation in enumerate(change.operations):
-            if wanted is not None and operation.object != wanted:
+            if (wanted is not None and operation.object != wanted) or _is_touch(operation):
                 continue
             kind, name = schema.parse_object(operation.object) or ("", operation.object)
             fields.append(
@@ -104,6 +104,12 @@ class History:
             "message": change.message,
             "fields": fields,
         }
+
+
+def _is_touch(operation: Operation) -> bool:
+    """Whether it only says again that its object exists, as every edit does: nothing that its author meant to tell."""
+    value = _after(operation)
+    return operation.field == schema.EXISTS and isinstance(value, dict) and "created" in value
 
 
 def _after(operation: Operation) -> object:
