@@ -176,11 +176,11 @@ def from_entries(packed: Sequence[bytes]) -> bytes:
     return header + (packed[0] if len(packed) == 1 else b"".join(packed))
 
 
-def _place(flat: list[object], incarnation: int) -> int:
+def _place(flat: Flat, incarnation: int) -> int:
     """Index of the incarnation's items; makes an empty group in order if there is none."""
     i = 0
     for i in range(0, len(flat), WIDTH):
-        present: int = flat[i]  # type: ignore[assignment]
+        present: int = flat[i]
         if present == incarnation:
             return i
         if present > incarnation:
@@ -191,15 +191,15 @@ def _place(flat: list[object], incarnation: int) -> int:
     return i
 
 
-def _join_lane(flat: list[object], i: int, seq: int, hlc: int, payload: bytes) -> None:
-    present: int = flat[i + 1]  # type: ignore[assignment]
+def _join_lane(flat: Flat, i: int, seq: int, hlc: int, payload: bytes) -> None:
+    present: int = flat[i + 1]
     # Equal seq with other content is a fork (a cloned process). Both sides must still agree: the larger wins, whole.
     if seq > present or (seq == present and (hlc, payload) > (flat[i + 2], flat[i + 3])):
         flat[i + 1 : i + 4] = (seq, hlc, payload)
 
 
-def _join_seen(flat: list[object], i: int, seq: int, by_incarnation: int, by_seq: int) -> None:
-    present: int = flat[i + 4]  # type: ignore[assignment]
+def _join_seen(flat: Flat, i: int, seq: int, by_incarnation: int, by_seq: int) -> None:
+    present: int = flat[i + 4]
     # Equal seq: one of two concurrent writers is remembered; which one must not depend on the order of arrival.
     if seq > present or (seq == present and (by_incarnation, by_seq) > (flat[i + 5], flat[i + 6])):
         flat[i + 4 : i + WIDTH] = (seq, by_incarnation, by_seq)
