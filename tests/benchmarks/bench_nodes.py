@@ -36,17 +36,6 @@ FIELDS = {
 }
 
 
-class CountingTelemetry(Silence):
-    """Adds up the bytes to and from peers."""
-
-    def __init__(self) -> None:
-        self.bytes: dict[tuple[str, str], int] = {}
-
-    def count_bytes(self, direction: str, kind: str, count: int) -> None:
-        """See `vexil.node.telemetry.Telemetry.count_bytes`."""
-        self.bytes[direction, kind] = self.bytes.get((direction, kind), 0) + count
-
-
 class DelayedPeers:
     """Peers in this process, ``delay_s`` away in each direction."""
 
@@ -85,8 +74,9 @@ def engine_on(
     bootstrap: bool = False,
     telemetry: Silence | None = None,
     digests: bool = True,
+    peer_url: str = "",
 ) -> Engine:
-    """An engine that is not running yet; its peer URL is its name. Without ``digests`` it only pushes."""
+    """An engine that is not running yet; ``peer_url`` is its name if not given. Without ``digests`` it only pushes."""
     gossip = (
         GossipSettings()
         if digests
@@ -96,7 +86,7 @@ def engine_on(
         EngineSettings(
             name=name,
             region=region,
-            peer_url=name,
+            peer_url=peer_url or name,
             http_url=name,
             seeds=seeds,
             bootstrap=bootstrap,

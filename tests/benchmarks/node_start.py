@@ -43,6 +43,9 @@ async def _node(folder: Path, phase: str) -> None:
             assert project is not None
             assert len(project.flag_set("prod").flags) == FLAGS
             print(f"{FLAGS:,} flags: ready after {seconds:6.2f} s   (bound 5)")
+            await project.idempotency.until_complete()
+            known_s = time.perf_counter() - started
+            print(f"last day's keys known after  {known_s:6.2f} s   (writes with a key wait for them)")
             print(f"resident with all documents  {_resident_mb():6.0f} MB  (bound 450)")
         nursery.cancel_scope.cancel()
 

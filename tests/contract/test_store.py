@@ -48,6 +48,7 @@ async def test_a_member_row_comes_back_as_it_was_written(world: StoreWorld) -> N
     row = MemberRow(
         "eu-1", start=3, revision=9, incarnation=C, checkpoint=C,
         vv={"p": {A: 1, C: (1 << 62) - 1}, "q": {}}, fold={"p": bytes(range(256)), "q": b""},
+        forked=(A, B, C), hlc=(1 << 64) - 1,
     )  # fmt: skip
     await (await world.connect()).write_member(row)
     await (await world.connect()).write_member(MemberRow("eu-2", 1, 1, B))

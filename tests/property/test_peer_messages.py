@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from vexil.node.gossip import messages
 from vexil.node.gossip.messages import (
     CHANGES_MAX,
+    EXTENSION_BYTES_MAX,
     FRAME_BYTES_MAX,
     HASH_BYTES_MAX,
     INCARNATIONS_MAX,
@@ -32,7 +33,6 @@ ACCESSORS: dict[str, Callable[[Message], Any]] = {
     "url": lambda m: m.text("x", limit_bytes=URL_BYTES_MAX),
     "integer": lambda m: m.integer("x"),
     "flag": lambda m: m.flag("x"),
-    "blob": lambda m: m.blob("x"),
     "vv": lambda m: m.vv("x"),
     "ages": lambda m: m.ages("x"),
     "changes": lambda m: m.changes("x"),
@@ -92,7 +92,6 @@ def fits(name: str, value: Any) -> bool:
         "url": lambda v: isinstance(v, str) and len(v.encode()) <= URL_BYTES_MAX,
         "integer": lambda v: type(v) is int and 0 <= v <= TOP,
         "flag": lambda v: type(v) is bool,
-        "blob": lambda v: type(v) is bytes and len(v) <= 64,
         "vv": seqs,
         "ages": lambda v: texts(v) and all(type(a) is int and 0 <= a <= TOP for a in v.values()),
         "changes": lambda v: isinstance(v, list) and all(type(raw) is bytes for raw in v),
@@ -186,7 +185,6 @@ WRONG: dict[str, list[object]] = {
     "text": [None, 1, b"x", ["x"]],
     "integer": [None, "1", 1.0, True, -1],
     "flag": [None, 0, 1, "true"],
-    "blob": [None, "x", bytes(65)],
     "vv": [None, {}, [1], [0, 1], [1, 0], [-1, 1], [1, True], [1.0, 1], ["1", 1], [[1, 1]]],
     "ages": [None, [], {"p": -1}, {"p": True}, {"p": 1.0}, {b"p": 1}],
     "changes": [None, {}, ["x"], [None], [[b"x"]]],
@@ -289,3 +287,12 @@ def test_a_frame_is_bounded() -> None:
     Message.decode(raw)
     with pytest.raises(Malformed, match=str(FRAME_BYTES_MAX)):
         Message.decode(raw + b"\0")
+
+
+def test_an_extension_of_a_later_version_is_passed_over_up_to_its_bound() -> None:
+    def with_extension(length: int) -> bytes:
+        return messages.encode({"x": 1, "later": msgpack.ExtType(7, bytes(length))})
+
+    assert Message.decode(with_extension(EXTENSION_BYTES_MAX)).integer("x") == 1
+    with pytest.raises(Malformed, match="not msgpack"):
+        Message.decode(with_extension(EXTENSION_BYTES_MAX + 1))

@@ -91,12 +91,12 @@ class Unmet(AssertionError):
 
 
 class Scenario:
-    """A scenario while it runs. Everything is fixed: streams come from seed 1."""
+    """A scenario while it runs. Everything is fixed by its seed."""
 
-    def __init__(self, nursery: trio.Nursery, patches: ExitStack) -> None:
+    def __init__(self, nursery: trio.Nursery, patches: ExitStack, *, seed: int = 1) -> None:
         self.record = Record(trio.current_time)
         self.trace = Trace()
-        self.streams = Streams(1)
+        self.streams = Streams(seed)
         self.live = LiveChecks(
             self.record, self.trace, self.streams.stream("checks"), expected_alarms={"fork", "aside"}
         )

@@ -16,16 +16,16 @@ SCENARIOS = sorted((Path(__file__).parent / "scenarios").glob("*.txt"))
 VIRTUAL_LIMIT_S = 600
 
 
-def play(text: str) -> None:
+def play(text: str, *, seed: int = 1) -> None:
     async def main() -> None:
         with ExitStack() as patches, tripwires():
             async with trio.open_nursery() as nursery:
                 with trio.fail_after(VIRTUAL_LIMIT_S):
-                    await Scenario(nursery, patches).run(text)
+                    await Scenario(nursery, patches, seed=seed).run(text)
                 nursery.cancel_scope.cancel()
 
     try:
-        run_deterministically(1, main)
+        run_deterministically(seed, main)
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
 
@@ -33,6 +33,12 @@ def play(text: str) -> None:
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_scenario(path: Path) -> None:
     play(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("seed", range(2, 12))
+def test_copies_of_a_machine_part_whatever_the_order_of_events(seed: int) -> None:
+    path = next(path for path in SCENARIOS if path.stem == "clone")
+    play(path.read_text(encoding="utf-8"), seed=seed)
 
 
 def test_there_are_scenarios() -> None:

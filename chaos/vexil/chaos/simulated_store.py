@@ -162,6 +162,7 @@ class SimulatedStore:
     kind = "simulated"
     shares_journal = False
     durability = "region"
+    damaged_records = 0
 
     def __init__(self, region: SimulatedRegion, slot: str, life: ProcessLife | None = None) -> None:
         self.life = life if life is not None else ProcessLife()

@@ -79,6 +79,20 @@ def live(cell: bytes) -> list[Lane]:
     ]
 
 
+def live_dots(cell: bytes, *, without: int) -> tuple[tuple[int, int], ...]:
+    """The dots of the live lanes of every incarnation but ``without``, ascending: what its next write replaces."""
+    flat = _unpack(cell)
+    if len(flat) == WIDTH and flat[0] == without:
+        return ()
+    return tuple(
+        [
+            (flat[i], flat[i + 1])
+            for i in range(0, len(flat), WIDTH)
+            if flat[i + 1] > flat[i + 4] and flat[i] != without
+        ]
+    )
+
+
 def seen(cell: bytes) -> list[Seen]:
     """Every ``seen`` entry, ascending by incarnation."""
     flat = _unpack(cell)
@@ -91,10 +105,7 @@ def seen(cell: bytes) -> list[Seen]:
 
 def has_value(cell: bytes) -> bool:
     """Whether any live lane is not a tombstone."""
-    flat = _unpack(cell)
-    return any(
-        flat[i + 1] > flat[i + 4] and not is_tombstone(flat[i + 3]) for i in range(0, len(flat), WIDTH)
-    )
+    return holds_value(_unpack(cell))
 
 
 def write(
@@ -119,6 +130,14 @@ def unpacked(cell: bytes) -> Flat:
     """The cell's items, to be read, changed by `put` and packed again: the unit of work of applying a change."""
     flat: Flat = _unpack(cell)
     return flat
+
+
+def holds_value(flat: Flat) -> bool:
+    """`has_value` of an unpacked cell."""
+    for i in range(0, len(flat), WIDTH):  # noqa: SIM110 - a generator costs more than what it looks at
+        if flat[i + 1] > flat[i + 4] and not is_tombstone(flat[i + 3]):
+            return True
+    return False
 
 
 def pack(flat: Flat) -> bytes:
@@ -157,6 +176,9 @@ def entries(cell: bytes, only: Iterable[int] | None = None) -> list[Entry]:
     """The cell cut by incarnation (of those in ``only``), for a store that keeps a row for each."""
     flat = _unpack(cell)
     wanted = None if only is None else frozenset(only)
+    if len(flat) == WIDTH and (wanted is None or flat[0] in wanted):
+        # Nearly every cell is of one incarnation: what follows the array's first byte is the entry.
+        return [Entry(flat[0], cell[1:], flat[1], flat[4])]
     return [
         Entry(flat[i], b"".join(map(_pack, flat[i : i + WIDTH])), flat[i + 1], flat[i + 4])
         for i in range(0, len(flat), WIDTH)

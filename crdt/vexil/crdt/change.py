@@ -13,7 +13,7 @@ generation incarnation, generation seq, field, payload, seen, …]``. Trailing i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -24,7 +24,7 @@ CHANGE_BYTES_MAX = 2 << 20
 """Over the limit of a change set (1 MiB) by what the envelope, ``seen`` and ``before`` may add."""
 OPERATIONS_MAX = 4096
 """What a reader takes; authors are held to the lower limit of a change set."""
-TEXT_BYTES_MAX = 64 << 10
+TEXT_CHARACTERS_MAX = 64 << 10
 CHAIN_BYTES = 16
 GENESIS: Final = bytes(CHAIN_BYTES)
 """``previous`` of an incarnation's first change."""
@@ -40,6 +40,8 @@ _SEQ_DIGITS_MAX = 19
 _FIELDS = 12
 _OPERATION_FIELDS = 6
 _pack = msgpack.Packer(autoreset=True).pack
+# Without the constructor's detour: every received change makes some.
+_new_operation = tuple.__new__
 
 Dot = tuple[int, int]
 
@@ -82,6 +84,7 @@ class Change:
     operations: tuple[Operation, ...]
     before: tuple[object, ...]
     raw: bytes
+    _chain: bytes = field(default=b"", init=False, repr=False, compare=False)
 
     @property
     def dot(self) -> Dot:
@@ -96,7 +99,9 @@ class Change:
     @property
     def chain(self) -> bytes:
         """The hash of this change and all before it of its incarnation."""
-        return chain_hash(self.previous, self.raw)
+        if not self._chain:
+            self._chain = chain_hash(self.previous, self.raw)
+        return self._chain
 
 
 def render_id(dot: Dot) -> str:
@@ -203,7 +208,7 @@ def decode(raw: bytes) -> Change:
         ):
             raise Undecodable("a member is of the wrong type or out of range, or the version is another")
         dependencies = _dots(deps)
-        if any(other == incarnation for other, _ in dependencies):
+        if dependencies and incarnation in dict(dependencies):
             raise Undecodable("a change that waits for its own incarnation would wait for ever")
         idempotency = None
         if key is not None:
@@ -285,24 +290,24 @@ def _operation(op: object) -> Operation:
         and type(generation_seq) is int
         and 0 <= generation_incarnation <= _INCARNATION_MAX
         and 0 <= generation_seq <= _SEQ_MAX
-        and len(name) <= TEXT_BYTES_MAX
-        and len(field) <= TEXT_BYTES_MAX
+        and len(name) <= TEXT_CHARACTERS_MAX
+        and len(field) <= TEXT_CHARACTERS_MAX
     ):
         raise Undecodable("an operation has a member of the wrong type")
-    return Operation(
-        name, (generation_incarnation, generation_seq), field, payload, _dots(seen) if seen else ()
-    )
+    generation = (generation_incarnation, generation_seq)
+    return _new_operation(Operation, (name, generation, field, payload, _dots(seen) if seen else ()))
 
 
 def _dots(flat: object) -> tuple[Dot, ...]:
     if type(flat) is not list or len(flat) % 2:
         raise Undecodable("dots are not an array of pairs")
-    for i in range(0, len(flat), 2):
+    dots = tuple(zip(flat[::2], flat[1::2], strict=True))
+    for incarnation, seq in dots:
         if not (
-            type(flat[i]) is int
-            and type(flat[i + 1]) is int
-            and 0 < flat[i] <= _INCARNATION_MAX
-            and 0 < flat[i + 1] <= _SEQ_MAX
+            type(incarnation) is int
+            and type(seq) is int
+            and 0 < incarnation <= _INCARNATION_MAX
+            and 0 < seq <= _SEQ_MAX
         ):
             raise Undecodable("a dot is out of range")
-    return tuple(zip(flat[::2], flat[1::2], strict=True))
+    return dots

@@ -78,6 +78,53 @@ def read_flag(key: str, cells: Cells, environments: Sequence[str]) -> FlagState 
     return _beside(state, others, found)
 
 
+def switches_among(fields: Iterable[str]) -> Mapping[str, str] | None:
+    """The environments whose switch is among ``fields``, by field; None if there is more, or nothing, among them.
+
+    Existence, which every edit writes anew, is passed over.
+    """
+    switches = {}
+    written = None
+    for written in fields:
+        if written != schema.EXISTS and written not in switches:
+            part, _, environment, _ = schema.flag_field(written)
+            if part != schema.ENABLED or environment is None:
+                return None
+            switches[written] = environment
+    return None if written is None else switches
+
+
+class Switched(NamedTuple):
+    """What a change that did no more than switch environments on or off has made of a flag."""
+
+    type: str
+    enabled: Mapping[str, bool]
+
+
+def read_switches(cells: Cells, switches: Mapping[str, str]) -> Switched | None:
+    """What ``switches`` of a flag say, if nothing else that is read of it can be another now; None: read all of it.
+
+    Only for a flag without conflicts and problems of which nothing else but its existence was written since it was
+    read. Most changes of most flags are switches, and reading one takes a third of the time of reading the flag.
+    """
+    if len(cells) != 1 or NO_GENERATION in cells:
+        return None
+    ((generation, packed),) = cells.items()
+    found = visible(cells)
+    # At least what `FlagReader` counts: a flag over its limit is no flag whose switch may be flipped.
+    size_bytes = sum(map(len, packed)) + sum(map(len, packed.values()))
+    if not found or len(found[0].lanes) != 1 or size_bytes > FLAG_BYTES_MAX:
+        return None
+    reader = CellReader("", generation, packed)
+    enabled = {}
+    for field, environment in switches.items():
+        value = reader.value(field, packed[field], _LWW, environment)
+        if not isinstance(value, bool) or reader.races:
+            return None
+        enabled[environment] = value
+    return Switched(found[0].type, enabled)
+
+
 class Kills(NamedTuple):
     """The kill switches of a flag, which belong to no generation."""
 

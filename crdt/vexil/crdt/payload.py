@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 import msgpack
 
 TOMBSTONE_EXTENSION = 1
-_EXTENSION_FIRST_BYTES: Final = frozenset((0xC7, 0xC8, 0xC9, 0xD4, 0xD5, 0xD6, 0xD7, 0xD8))
-PAYLOAD_BYTES_MAX = 1 << 20
+_EXTENSION_FIRST_BYTES: Final = frozenset(bytes((first,)) for first in b"\xc7\xc8\xc9\xd4\xd5\xd6\xd7\xd8")
+# One packer for the process: the kernel is single-threaded, and building one costs more than packing a payload.
+_pack: Final = msgpack.Packer(autoreset=True).pack
 
 
 class _Marker:
@@ -53,10 +54,10 @@ def encode(author: str, value: object) -> bytes:
     if value is TOMBSTONE:
         return tombstone(author)
     try:
-        return bytes(msgpack.packb([author, value]))
+        return bytes(_pack((author, value)))
     except OverflowError:
         try:
-            return bytes(msgpack.packb([author, _within_64_bits(value)]))
+            return bytes(_pack((author, _within_64_bits(value))))
         except OverflowError:
             raise ValueError("an integer is beyond what a float can hold") from None
 
@@ -68,7 +69,7 @@ def tombstone(author: str) -> bytes:
 
 def is_tombstone(payload: bytes) -> bool:
     """Whether ``payload`` is a tombstone; looks at its first byte only."""
-    return payload[:1] != b"" and payload[0] in _EXTENSION_FIRST_BYTES
+    return payload[:1] in _EXTENSION_FIRST_BYTES
 
 
 def decode(payload: bytes) -> Payload:

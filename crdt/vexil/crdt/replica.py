@@ -23,6 +23,7 @@ from vexil.crdt import cell as cells
 from vexil.crdt import change as changes
 from vexil.crdt import payload as payloads
 from vexil.crdt.change import CHAIN_BYTES, GENESIS, NO_GENERATION, Change, Dot, Operation
+from vexil.crdt.payload import is_tombstone
 
 EXISTS = "exists"
 """The field of a generation whose live value says that the generation exists."""
@@ -71,7 +72,7 @@ class TouchedCell(NamedTuple):
     object: str
     generation: Dot
     field: str
-    incarnations: tuple[int, ...]
+    incarnations: frozenset[int]
 
 
 class Replica:
@@ -166,7 +167,7 @@ class Replica:
                     root += sum_after - sum_before
                 continue
             # Existence decides whether the generation's other cells count at all.
-            now_counts = _has_value(flat)
+            now_counts = cells.holds_value(flat)
             if counts and now_counts:
                 root += sum_after - sum_before
             elif counts or now_counts:
@@ -297,7 +298,9 @@ class Frontier:
     def _past(self, change: Change, known: int) -> Mapping[int, int]:
         """All that the author of ``change``, the next one of its incarnation, says to have seen."""
         incarnation = change.incarnation
-        past = {**self._replica.deps_of(incarnation), **self._deps.get(incarnation, {})}
+        past = dict(self._replica.deps_of(incarnation))
+        if incarnation in self._deps:
+            past.update(self._deps[incarnation])
         past.update(change.deps)
         past[incarnation] = known
         return past
@@ -360,11 +363,8 @@ class Pen:
             address = (w.object, generation, w.field)
             assert address not in touched, f"two writes of one cell: {address}"
             touched.add(address)
-            old = replica.cell(w.object, generation, w.field)
-            seen: tuple[Dot, ...] = ()
-            if old != cells.EMPTY:
-                # The own lane needs no `seen`: the higher seq replaces it.
-                seen = tuple((ln.incarnation, ln.seq) for ln in cells.live(old) if ln.incarnation != dot[0])
+            # The own lane needs no `seen`: the higher seq replaces it.
+            seen = cells.live_dots(replica.cell(w.object, generation, w.field), without=dot[0])
             operations.append(
                 Operation(w.object, generation, w.field, payloads.encode(author, w.value), seen)
             )
@@ -402,8 +402,9 @@ def _bounded(values: list[object]) -> list[object]:
 
 def touched(change: Change) -> list[TouchedCell]:
     """The cells that ``change`` wrote, for a view or a store that follows the replica."""
+    own = frozenset((change.incarnation,))
     return [
-        TouchedCell(o.object, o.generation, o.field, (change.incarnation, *(i for i, _ in o.seen)))
+        TouchedCell(o.object, o.generation, o.field, own.union([i for i, _ in o.seen]) if o.seen else own)
         for o in change.operations
     ]
 
@@ -411,7 +412,7 @@ def touched(change: Change) -> list[TouchedCell]:
 def _records(name: str, generation: Dot, field: str, packed: bytes) -> Iterator[bytes]:
     flat = cells.unpacked(packed)
     for i in range(0, len(flat), cells.WIDTH):
-        if flat[i + 1] > flat[i + 4] and not payloads.is_tombstone(flat[i + 3]):
+        if flat[i + 1] > flat[i + 4] and not is_tombstone(flat[i + 3]):
             yield _pack((name, *generation, field, *flat[i : i + 4]))
 
 
@@ -419,17 +420,13 @@ def _digest(record: bytes) -> int:
     return _from_bytes(blake2b(record, digest_size=HASH_BYTES).digest(), "big")
 
 
-def _has_value(flat: cells.Flat) -> bool:
-    return any(
-        flat[i + 1] > flat[i + 4] and not payloads.is_tombstone(flat[i + 3])
-        for i in range(0, len(flat), cells.WIDTH)
-    )
-
-
 def _sum(name: str, generation: Dot, field: str, flat: cells.Flat) -> int:
     """The cell's part of the root hash, should its generation count: the sum over `_records`, without a generator."""
     total = 0
+    creator, created = generation
     for i in range(0, len(flat), cells.WIDTH):
-        if flat[i + 1] > flat[i + 4] and not payloads.is_tombstone(flat[i + 3]):
-            total += _digest(_pack((name, *generation, field, *flat[i : i + 4])))
+        incarnation, seq, hlc, payload, seen = flat[i : i + 5]
+        if seq > seen and not is_tombstone(payload):
+            record = _pack((name, creator, created, field, incarnation, seq, hlc, payload))
+            total += _from_bytes(blake2b(record, digest_size=HASH_BYTES).digest(), "big")
     return total

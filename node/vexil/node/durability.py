@@ -77,6 +77,17 @@ class Durability:
                 raise errors.WriteIndeterminate(render_id(dot), "no other node has confirmed the write")
         return NODE
 
+    def of_log(self, dot: Dot, asked: str) -> str:
+        """The same of a change that is not here, and that the store's log has told of: that log has it.
+
+        Raises WriteIndeterminate if ``asked`` is more than that.
+        """
+        if asked and LEVELS.index(asked) > LEVELS.index(self._store.durability):
+            raise errors.WriteIndeterminate(
+                render_id(dot), "this node has not seen the change that is retried"
+            )
+        return self._store.durability
+
     def _stored(self, project: str, dot: Dot) -> bool:
         return self._writer.stored.get(project, {}).get(dot[0], 0) >= dot[1]
 

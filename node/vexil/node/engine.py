@@ -9,6 +9,7 @@ The engine itself only ties these together: it is the pipeline's observer and go
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
 from typing import Any
 
 import trio
@@ -25,6 +26,7 @@ from vexil.node.directory import Directory
 from vexil.node.durability import LEVELS, Durability
 from vexil.node.engine_types import EngineSettings, Seams, Written
 from vexil.node.enrolment import Enrolment
+from vexil.node.following import Following
 from vexil.node.forks import Forks
 from vexil.node.gossip.exchange import Exchange
 from vexil.node.gossip.intake import stop
@@ -37,6 +39,7 @@ from vexil.node.history import History
 from vexil.node.lag import LagWindow
 from vexil.node.pipeline import LocalJob, Pipeline, RemoteJob
 from vexil.node.project import Project
+from vexil.node.recall import Recall
 from vexil.node.region_writer import RegionWriter
 from vexil.node.seams import (
     AsideRecord,
@@ -53,6 +56,8 @@ INCARNATION_BYTES = 8
 RETRY_WAIT_MS = 5_000
 """How long a retry that names its change waits for that change to arrive here."""
 STORE_RETRY_MS = 500
+SETTLE_WAIT_MS = 10_000
+"""How long a write of `_system` waits, once it is durable, until large projects are served under their new settings."""
 OWED_WAIT_MS = 30_000
 """How long a start waits for peers to give back what the own disk has lost; then the node serves, and says so."""
 
@@ -66,6 +71,7 @@ class Engine:
         self.seams = seams
         self.alarms = Alarms(seams.telemetry, seams.log)
         self.identity = PeerIdentity(settings.name, settings.region)
+        self._nursery: trio.Nursery | None = None
         self.incarnation = self._fresh_incarnation()
         self.clock = hlcs.HybridClock(ahead_limit_ms=settings.clock_skew_limit_ms)
         self.projects: dict[str, Project] = {}
@@ -82,16 +88,17 @@ class Engine:
         self.store_row: MemberRow | None = None
         self.advanced_signal: dict[str, Signal] = {}
         self._owed: dict[str, dict[int, int]] = {}
+        self._recall: Recall | None = None
         self._acknowledged = Signal()
         self._became_ready = Signal()
         self._system_changes: list[Change] = []
-        self._nursery: trio.Nursery | None = None
         self.pipeline = Pipeline(seams.journal, self, self.incarnation)
         self._exchange = Exchange(
             self, seams.transport, self.links, self.freshness, on_ack=self._acknowledged.notify
         )
         self.enrolment = Enrolment(self, self._exchange, self.pipeline, settings, seams.rng)
         self.loops = Loops(self, self._exchange, self.peers, settings.gossip, seams.rng)
+        self.following = Following(self, self.loops, on_settled=self._settled)
         self.peer_service = PeerService(
             self,
             self.links,
@@ -116,6 +123,7 @@ class Engine:
             assert self.writer is not None
             nursery.start_soon(self.writer.run)
             nursery.start_soon(self.pipeline.run)
+            nursery.start_soon(self.following.run)
             await self.enrolment.become_member()
             self.serving_peers = True
             nursery.start_soon(self.enrolment.reunite)
@@ -126,7 +134,13 @@ class Engine:
             self._became_ready.notify()
             self.seams.log.info("ready", node=self.settings.name, incarnation=f"{self.incarnation:016x}")
             task_status.started()
-            nursery.start_soon(Upkeep(self.projects, self.seams.clock, self.seams.rng).run)
+            nursery.start_soon(self._look_after)
+
+    async def _look_after(self) -> None:
+        # One after the other: a thread that reads the log hardly gets on while the event loop is busy counting.
+        assert self._recall is not None
+        await self._recall.run()
+        await Upkeep(self.projects, self.seams.clock, self.seams.rng).run()
 
     async def _get_back_what_is_owed(self) -> None:
         """Do not take writes on less than this slot has announced, for as long as a peer may still have it."""
@@ -151,6 +165,7 @@ class Engine:
         wall_ms = self.seams.clock.wall_ms()
         believed = self.clock.believed(wall_ms)
         loaded = await startup.load(self.seams.store, self.seams.journal, slot, believed=believed)
+        self.forks.restore(loaded.forked)
         for name, replica in sorted(loaded.replicas.items()):
             project = self.system if name == schema.SYSTEM_PROJECT else self._make_project(name, replica)
             project.replica = replica
@@ -167,15 +182,23 @@ class Engine:
         for record in loaded.aside:
             if self.alarms.aside(record):
                 await self._store_aside(record)
+        recall = self._recall = Recall(
+            self.seams.store,
+            self.projects,
+            wall_ms=wall_ms,
+            believed=believed,
+            rng=self.seams.rng,
+            on_failure=self.alarms.store_failed,
+        )
+        for name, keyed in loaded.keyed.items():
+            for change in keyed:
+                self.projects[name].idempotency.register(change)
         self.clock.observe(loaded.hlc, wall_ms)
-        for name, project in self.projects.items():
-            recent = await startup.read_recent(self.seams.store, name, wall_ms=wall_ms, believed=believed)
-            self.clock.observe(recent.hlc, wall_ms)
-            for envelope in recent.keyed:
-                project.idempotency.register(envelope)
-            for change in loaded.keyed.get(name, ()):
-                project.idempotency.register(change)
-        self._follow_directory()
+        if loaded.row is not None and (not loaded.row.hlc or self.clock.observe(loaded.row.hlc, wall_ms)):
+            # The row does not say how far the stamps had come, or the wall clock was set back since: the log tells.
+            self.clock.observe(await recall.read(), wall_ms)
+        await self.following.load()
+        self.following.follow()
         row = MemberRow(
             slot,
             start=1 if loaded.row is None else loaded.row.start + 1,
@@ -183,6 +206,7 @@ class Engine:
             incarnation=self.incarnation,
             vv={} if loaded.row is None else dict(loaded.row.vv),
             fold={} if loaded.row is None else dict(loaded.row.fold),
+            forked=tuple(sorted(self.forks.incarnations)),
         )
         self.writer = RegionWriter(
             self.seams.store,
@@ -190,6 +214,7 @@ class Engine:
             row,
             {},
             rng=self.seams.rng,
+            hlc=lambda: self.clock.last,
             on_failure=self.alarms.store_failed,
         )
         self.writer.replicas = self._replicas()
@@ -215,8 +240,19 @@ class Engine:
                 return
 
     def _fresh_incarnation(self) -> int:
+        """An id that nobody else has taken, and that a copy of this machine does not take too.
+
+        A copied machine may go on with its original's entropy. Where the two stand in time tells them apart: they
+        learn of each other at different moments.
+        """
         while True:
-            incarnation = int.from_bytes(self.seams.entropy.token_bytes(INCARNATION_BYTES), "big")
+            drawn = self.seams.entropy.token_bytes(INCARNATION_BYTES)
+            moment = (
+                f"{self.seams.clock.wall_ms()} {trio.current_time()!r}" if self._nursery is not None else ""
+            )
+            incarnation = int.from_bytes(
+                blake2b(drawn, digest_size=INCARNATION_BYTES, key=moment.encode()).digest(), "big"
+            )
             if incarnation:
                 return incarnation
 
@@ -260,6 +296,8 @@ class Engine:
             raise errors.Malformed(f"Vexil-Durability: {durability!r} is none of {', '.join(LEVELS)}")
         if retry_of is not None:
             return await self._retried(target, retry_of, idempotency, durability)
+        if idempotency is not None:
+            await target.idempotency.until_complete()
         guard = self.durability
 
         def admit(intent: Intent) -> None:
@@ -272,9 +310,15 @@ class Engine:
         )
         if committed.dot is None:
             return Written(None, None, self.seams.store.durability, None, dict(target.replica.vv))
-        reached = await guard.reached(project, committed.dot, durability)
         # A key that a start has read in the region's log may stand for a change that has not come here yet.
+        if committed.replayed and not await self.wait_for(project, dict([committed.dot]), RETRY_WAIT_MS):
+            reached = guard.of_log(committed.dot, durability)
+        else:
+            reached = await guard.reached(project, committed.dot, durability)
         token = version_vector.join(target.replica.vv, dict([committed.dot]))
+        if target is self.system:
+            # Who has added an environment finds it there; see `Following`.
+            await self.wait_for(project, {}, SETTLE_WAIT_MS)
         return Written(
             render_id(committed.dot), committed.hlc, reached, committed.dot, token, committed.replayed
         )
@@ -302,12 +346,20 @@ class Engine:
         return Written(render_id(dot), hlc, reached, dot, dict(project.replica.vv), replayed=True)
 
     async def wait_for(self, project: str, vv: Mapping[int, int], timeout_ms: float) -> bool:
-        """Wait until the project's state covers ``vv``; False if time ran out."""
+        """Wait until the project's state covers ``vv``; False if time ran out.
+
+        That of `_system` includes that every project is served under its settings.
+        """
         target = self.projects.get(project)
         if target is None:
             return not vv
         signal = self.advanced_signal.setdefault(project, Signal())
-        return await signal.until(lambda: version_vector.covers(target.replica.vv, vv), timeout_ms=timeout_ms)
+
+        def holds() -> bool:
+            covered = version_vector.covers(target.replica.vv, vv)
+            return covered and (target is not self.system or self.following.settled)
+
+        return await signal.until(holds, timeout_ms=timeout_ms)
 
     def as_of_ms(self) -> dict[str, int | None]:
         """Per region, how old (milliseconds) the oldest knowledge of one of its members is; None: never heard."""
@@ -380,11 +432,16 @@ class Engine:
         if project is self.system:
             changes, self._system_changes = self._system_changes, []
             self.directory.refresh(changes)
-            self._follow_directory()
+            self.following.follow()
             twin = self.enrolment.twin()
             if twin is not None:
                 self.alarms.twin(twin)
         signal = self.advanced_signal.get(project.name)
+        if signal is not None:
+            signal.notify()
+
+    def _settled(self) -> None:
+        signal = self.advanced_signal.get(schema.SYSTEM_PROJECT)
         if signal is not None:
             signal.notify()
 
@@ -428,7 +485,7 @@ class Engine:
             self.projects[name] = project
             if self.writer is not None:
                 self.writer.replicas[name] = project.replica
-            self._configure(name)
+            self.following.configure(name)
         return project
 
     def is_member(self, node: str) -> bool:
@@ -466,6 +523,8 @@ class Engine:
         self.forks.note(project, incarnation, sender)
 
     def _on_fork(self, incarnation: int) -> None:
+        if self.writer is not None:
+            self.writer.note_forked(self.forks.incarnations)
         for waiting in self.projects.values():
             self.pipeline.look_again(waiting)
         if incarnation == self.incarnation:
@@ -502,37 +561,7 @@ class Engine:
         """Register a member by a change of ours, durably."""
         await self.enrolment.admit(node=node, region=region, peer_url=peer_url, http_url=http_url)
 
-    # -- following `_system`
-
-    def _follow_directory(self) -> None:
-        for name, state in self.directory.projects.items():
-            if state.exists:
-                self.open_project(name)
-                self._configure(name)
-        known = {
-            slot: member
-            for slot, member in self.directory.members.items()
-            if member.registered and slot != self.settings.name
-        }
-        for slot in [s for s in self.peers if s not in known]:
-            del self.peers[slot]
-        for slot, member in known.items():
-            peer = self.peers.get(slot)
-            if peer is None:
-                gossip = self.settings.gossip
-                near = member.region == self.settings.region
-                interval_ms = gossip.interval_region_ms if near else gossip.interval_remote_ms
-                self.peers[slot] = Peer(slot, member.region, member.peer_url, interval_s=interval_ms / 1000)
-            else:
-                peer.region, peer.url = member.region, member.peer_url
-        self.freshness.follow([*known, self.settings.name])
-        self.loops.peers_changed()
-
-    def _configure(self, name: str) -> None:
-        state = self.directory.projects.get(name)
-        project = self.projects.get(name)
-        if state is not None and project is not None and state.exists:
-            project.configure(state.environments, state.bucketing)
+    # -- projects
 
     def _make_project(self, name: str, replica: Replica) -> Project:
         project = Project(name, replica, on_defect=self.alarms.defect)

@@ -20,10 +20,13 @@ knows the outcome: a definite refusal has written nothing, an indefinite one may
     ├── Invalid                  422 <kind>.invalid           + "errors"
     ├── IdempotencyMismatch      422 idempotency.mismatch
     ├── PreconditionRequired     428 precondition.required
-    ├── RateLimited              429 rate.limited             + Retry-After
+    ├── RateLimited              429 rate.limited
     ├── DurabilityUnavailable    503 durability.unavailable
-    ├── NodeNotReady             503 node.not_ready           + Retry-After
+    ├── NodeNotReady             503 node.not_ready
     └── WriteIndeterminate       504 write.indeterminate      + "change"; the only one that is not definite
+
+When to come back (``Retry-After``, with every 429 and 503) is drawn at the boundary: whoever refuses cannot know how
+many others are refused with it.
 """
 
 from __future__ import annotations
@@ -36,7 +39,6 @@ FIELD_ERRORS_MAX = 100
 """Of a request with more mistakes the first are listed."""
 USERS_LISTED_MAX = 100
 """Of what is in use by more the first are listed."""
-NOT_READY_RETRY_AFTER_S = 1
 
 
 class FieldError(NamedTuple):
@@ -262,13 +264,13 @@ class PreconditionRequired(ApiError):
 
 
 class RateLimited(ApiError):
-    """Too much at once; come back after ``retry_after_s``."""
+    """Too much at once; come back later."""
 
     status = 429
     title = "Too many requests"
 
-    def __init__(self, detail: str, *, retry_after_s: int) -> None:
-        super().__init__("rate.limited", detail, headers={"Retry-After": str(retry_after_s)})
+    def __init__(self, detail: str) -> None:
+        super().__init__("rate.limited", detail)
 
 
 class DurabilityUnavailable(ApiError):
@@ -287,8 +289,8 @@ class NodeNotReady(ApiError):
     status = 503
     title = "The node is not ready"
 
-    def __init__(self, detail: str, *, retry_after_s: int = NOT_READY_RETRY_AFTER_S) -> None:
-        super().__init__("node.not_ready", detail, headers={"Retry-After": str(retry_after_s)})
+    def __init__(self, detail: str) -> None:
+        super().__init__("node.not_ready", detail)
 
 
 class WriteIndeterminate(ApiError):

@@ -1,16 +1,18 @@
 """Which incarnations have two histories, as far as this node knows.
 
 A copied process writes under its original's incarnation until one of the two finds out. Whoever notices tells it on
-with every digest, because the two may never meet: the one that hears its own name takes a new one.
+with every digest, because the two may never meet: the one that hears its own name takes a new one. The slot's row in
+the store keeps the set, because a node that starts while it is cut off has nobody to ask.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from vexil.node.alarms import Alarms
 
 FORKED_MAX = 10_000
+"""Beyond it forks are alarms only: some 90 KiB in a digest and in the slot's row."""
 
 
 class Forks:
@@ -24,12 +26,22 @@ class Forks:
         self._alarms = alarms
         self._on_news = on_news
 
+    def restore(self, incarnations: Iterable[int]) -> None:
+        """Take what an earlier process of this slot knew. No alarm: whoever meets such a fork again raises it."""
+        for incarnation in incarnations:
+            self._remember(incarnation)
+
     def note(self, project: str, incarnation: int, sender: str) -> None:
         """``sender`` has, or knows of, another history; every digest between the branches tells it again."""
         if (project, incarnation) in self._told:
             return
         if len(self._told) < FORKED_MAX:
             self._told.add((project, incarnation))
-            self.incarnations.add(incarnation)
-        self._alarms.fork(project, incarnation, sender)
+            self._remember(incarnation)
+            # Beyond the bound nobody could say what was told before: an alarm with every digest would drown the others.
+            self._alarms.fork(project, incarnation, sender)
         self._on_news(incarnation)
+
+    def _remember(self, incarnation: int) -> None:
+        if len(self.incarnations) < FORKED_MAX:
+            self.incarnations.add(incarnation)

@@ -9,12 +9,17 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import NamedTuple
 
+import trio
+
 from vexil.crdt import hlc as hlcs
 from vexil.crdt.change import Change, Dot, Envelope
+from vexil.node.errors import NodeNotReady
 
 KEPT_MS = 24 * 3600 * 1000
 KEYS_MAX = 200_000
 """Per project; beyond it the oldest go first."""
+COMPLETE_WAIT_S = 5.0
+"""How long a write with a key waits for the keys from before a start; then it is refused."""
 
 
 class Remembered(NamedTuple):
@@ -28,11 +33,48 @@ class Remembered(NamedTuple):
 class IdempotencyIndex:
     """Keys of one project, in the order in which their changes were applied."""
 
-    __slots__ = ("_keys",)
+    __slots__ = ("_complete", "_keys")
 
     def __init__(self) -> None:
-        """No keys."""
+        """No keys, and none that are missing."""
         self._keys: OrderedDict[str, Remembered] = OrderedDict()
+        self._complete = trio.Event()
+        self._complete.set()
+
+    @property
+    def complete(self) -> bool:
+        """Whether a key that is not in here was not used; False while the keys from before a start are read."""
+        return self._complete.is_set()
+
+    async def until_complete(self) -> None:
+        """Return when `complete`; what is looked up before may be missing.
+
+        Raises NodeNotReady, which is definite, after `COMPLETE_WAIT_S`.
+        """
+        if self.complete:
+            return
+        with trio.move_on_after(COMPLETE_WAIT_S):
+            await self._complete.wait()
+        if not self.complete:
+            raise NodeNotReady("the idempotency keys of the last day are still being read")
+
+    def begin(self) -> None:
+        """From now on older keys are missing, until `finish`."""
+        self._complete = trio.Event()
+
+    def finish(self, older: IdempotencyIndex) -> None:
+        """Put the keys of ``older``, which is used up, before those that are here; of two with one key its stays."""
+        since, self._keys = self._keys, older.release()
+        for key, remembered in since.items():
+            self._keys.setdefault(key, remembered)
+        while len(self._keys) > KEYS_MAX:
+            self._keys.popitem(last=False)
+        self._complete.set()
+
+    def release(self) -> OrderedDict[str, Remembered]:
+        """Give away all keys."""
+        keys, self._keys = self._keys, OrderedDict()
+        return keys
 
     def register(self, change: Change | Envelope) -> None:
         """Remember the key of an applied change, if it has one. Of two changes with one key the first stays."""

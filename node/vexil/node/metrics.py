@@ -218,6 +218,11 @@ class _StatusGauges(Collector):
             "vexil_store_backlog", "Changes that the store does not have.", [((), store.get("backlog"))]
         )
         yield _gauge(
+            "vexil_store_damaged_records",
+            "Rows of the log that reads have found damaged.",
+            [((), store.get("damaged_records"))],
+        )
+        yield _gauge(
             "vexil_clock_offset_ms", "Own wall clock minus the peers'.", [((), clock.get("offset_ms"))]
         )
         yield _gauge(

@@ -27,7 +27,6 @@ BATCH_BYTES_MAX = 8 << 20
 QUEUED_LOCAL_MAX = 4_096
 QUEUED_REMOTE_MAX = 64
 """Received pages that wait for the journal; beyond it senders wait."""
-RETRY_AFTER_S = 1
 
 Decide = Callable[[Project], Intent]
 
@@ -158,7 +157,7 @@ class Pipeline:
         full) or WriteIndeterminate.
         """
         if len(self._local) >= QUEUED_LOCAL_MAX:
-            raise errors.RateLimited("too many writes are waiting here", retry_after_s=RETRY_AFTER_S)
+            raise errors.RateLimited("too many writes are waiting here")
         self._local.append(job)
         self._wake.set()
         try:

@@ -8,14 +8,15 @@ object that cannot be read for a reason of ours is quarantined alone.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, cast
 
 from vexil.crdt import schema
 from vexil.crdt.cell import live
 from vexil.crdt.change import Change, Dot
 from vexil.crdt.flag_document import document
-from vexil.crdt.flag_reader import read_flag
+from vexil.crdt.flag_reader import read_flag, read_switches, switches_among
 from vexil.crdt.flag_state import FlagState
 from vexil.crdt.flagd_state import read_flagd
 from vexil.crdt.generation import Cells, visible
@@ -32,14 +33,27 @@ WAITING_MAX = 4_096
 """Changes that came before what they depend on; beyond it they are left to the next pull."""
 WAITING_CHANGE_BYTES_MAX = 16 << 10
 """A larger change does not wait: it is left to the next pull. Together they bound the memory of what waits."""
+TURN_OBJECTS = 512
+"""Of a project that is read as a whole so many objects are read in one turn of the event loop (some 15 ms)."""
 INTERNAL_DEFECT = "internal"
 """Why an object is quarantined that our own reader failed on."""
 
 OnDefect = Callable[[str, str, Exception], None]
 
 
+class Views(NamedTuple):
+    """What is read of a project: the owner's own objects, not copies."""
+
+    flag_sets: dict[str, FlagSet]
+    flag_keys: list[str]
+    segments: dict[str, SegmentState]
+    segment_keys: list[str]
+    conflicts: dict[str, tuple[ConflictRecord, ...]]
+    quarantined: dict[str, str]
+
+
 class Project:
-    """State and views of one project. Not thread-safe; no method yields."""
+    """State and views of one project. Not thread-safe; no method gives the event loop a turn."""
 
     def __init__(self, name: str, replica: Replica, *, on_defect: OnDefect) -> None:
         """A project over ``replica``, without environments yet. ``on_defect(project, object, error)`` counts."""
@@ -60,7 +74,9 @@ class Project:
         self.digest_cache: tuple[int, bytes] | None = None
         self.quarantined: dict[str, str] = {}
         """Object -> the defect that puts it on the off path."""
-        self._on_defect = on_defect
+        self.followed_by: Callable[[str], None] | None = None
+        """Told of every object that was read again; see `vexil.node.rereading`."""
+        self.on_defect = on_defect
         self._flag_sets: dict[str, FlagSet] = {}
         self._flag_keys: list[str] = []
         self._segments: dict[str, SegmentState] = {}
@@ -119,23 +135,72 @@ class Project:
             self.waiting[change.dot] = change
 
     def configure(self, environments: Sequence[str], bucketing: str) -> bool:
-        """Take the project's settings from `_system`; reads everything again if they are others now."""
-        wanted = tuple(sorted(environments))
-        if wanted == self.environments and bucketing == self.bucketing:
+        """Take the project's settings from `_system`; reads everything again, at once, if they are others now."""
+        if not self.set_up(environments, bucketing):
             return False
-        self.environments = wanted
-        self.bucketing = bucketing
-        self._flag_sets = {e: self._flag_sets.get(e) or FlagSet() for e in wanted}
-        for flag_set in self._flag_sets.values():
-            flag_set.bucketing = bucketing
         self.refresh_all()
         return True
 
+    def set_up(self, environments: Sequence[str], bucketing: str) -> bool:
+        """Take settings; False if they are none other. What they change is to be read before anything is served."""
+        wanted = tuple(sorted(environments))
+        if wanted == self.environments and bucketing == self.bucketing:
+            return False
+        self._settle(wanted, bucketing, {e: self._flag_sets.get(e) or FlagSet() for e in wanted})
+        return True
+
     def refresh_all(self) -> None:
-        """Read every object (a start, new settings)."""
-        for name in self.replica.objects:
-            self._refresh(name, ())
+        """Read every object."""
+        for _ in self.refresh_in_turns():
+            pass
+
+    def refresh_in_turns(self) -> Iterator[None]:
+        """Read every object that is there now, step by step, each step `TURN_OBJECTS` at most.
+
+        Between two steps changes may be applied and `refresh`ed; nothing may be served before the last step.
+        """
+        names = list(self.replica.objects)
+        for start in range(0, len(names), TURN_OBJECTS):
+            for name in names[start : start + TURN_OBJECTS]:
+                self._refresh(name, ())
+            yield
         self._stamp()
+
+    def views(self) -> Views:
+        """What has been read, for `vexil.node.rereading`."""
+        return Views(
+            self._flag_sets,
+            self._flag_keys,
+            self._segments,
+            self._segment_keys,
+            self._conflicts,
+            self.quarantined,
+        )
+
+    def take_over(
+        self,
+        environments: tuple[str, ...],
+        bucketing: str,
+        *,
+        added: Mapping[str, FlagSet],
+        conflicts: dict[str, tuple[ConflictRecord, ...]],
+        quarantined: dict[str, str],
+    ) -> None:
+        """Take settings with everything that was read for them elsewhere; ``environments`` are sorted.
+
+        Environments that stay keep their flag sets: what is in them does not depend on the others.
+        """
+        self._settle(environments, bucketing, {e: self._flag_sets.get(e) or added[e] for e in environments})
+        self._conflicts = conflicts
+        self.quarantined = quarantined
+        self._stamp()
+
+    def _settle(self, environments: tuple[str, ...], bucketing: str, flag_sets: dict[str, FlagSet]) -> None:
+        self.environments = environments
+        self.bucketing = bucketing
+        self._flag_sets = flag_sets
+        for flag_set in flag_sets.values():
+            flag_set.bucketing = bucketing
 
     def refresh(self, changes: Iterable[Change]) -> None:
         """Read what ``changes``, just applied, have touched; each object once."""
@@ -145,6 +210,8 @@ class Project:
                 touched.setdefault(operation.object, []).append(operation.field)
         for name, fields in touched.items():
             self._refresh(name, fields)
+            if self.followed_by is not None:
+                self.followed_by(name)
         self._stamp()
 
     def _stamp(self) -> None:
@@ -160,14 +227,15 @@ class Project:
         kind, key = parsed
         try:
             if kind == schema.FLAG:
-                self._refresh_flag(name, key)
+                if not self._refresh_switches(name, key, fields):
+                    self._refresh_flag(name, key)
             elif kind == schema.SEGMENT:
                 self._refresh_segment(name, key, fields)
             elif kind == schema.FLAGD:
                 self._refresh_flagd(name, key)
         except Exception as error:  # noqa: BLE001 - a bug of ours in one object's reading must not stop the others
             self.quarantined[name] = INTERNAL_DEFECT
-            self._on_defect(self.name, name, error)
+            self.on_defect(self.name, name, error)
 
     def _refresh_flag(self, name: str, key: str) -> None:
         state = read_flag(key, self.replica.cells(name), self.environments)
@@ -182,9 +250,27 @@ class Project:
         broken = state.broken or next((e.broken for e in state.environments.values() if e.broken), None)
         self._record(name, (*state.conflicts, *state.problems), broken)
 
+    def _refresh_switches(self, name: str, key: str, fields: Sequence[str]) -> bool:
+        """Flip what ``fields`` have switched in the documents as they are; False if more may be another now."""
+        switches = switches_among(fields)
+        if switches is None or name in self._conflicts or name in self.quarantined:
+            return False
+        read = read_switches(self.replica.cells(name), switches)
+        served = [flag_set.flags.get(key) for flag_set in self._flag_sets.values()]
+        if read is None or not all(served) or any(d["type"] != read.type for d in served if d):
+            return False
+        for environment, enabled in read.enabled.items():
+            flag_set = self._flag_sets.get(environment)
+            if flag_set is not None:
+                flag_set.replace_flag(key, {**flag_set.flags[key], "enabled": enabled})
+        return bool(served)
+
     def _refresh_segment(self, name: str, key: str, fields: Sequence[str]) -> None:
         cells = self.replica.cells(name)
         state = self._segments.get(key)
+        if state is not None and any(f.lends_members(key) for f in self._flag_sets.values()):
+            # An answer that is being made goes on with the members that it has begun with.
+            state = self._segments[key] = replace(state, members=set(state.members))
         if (
             state is not None
             and name not in self._conflicts

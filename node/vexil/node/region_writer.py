@@ -4,13 +4,15 @@ Change rows, then the member row with the vector over them, then (those who wait
 the fold's cells, then the member row with the fold's header. What one round writes is captured at one instant, before
 its first await, so the fold never runs ahead of the vector that the store has. A round that fails is repeated as it
 was; repeating is always safe. While the store is away the backlog is a map of dirty cells, bounded by the state
-itself, and the rows are read again from the journal.
+itself, and the rows are read again from the journal. Every member row names the forked incarnations: none has a vector
+over changes that were applied because of a fork that it does not tell.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from random import Random
 
 import trio
@@ -29,9 +31,12 @@ ROWS_KEPT_MAX = 20_000
 RETRY_MS_MIN = 100
 RETRY_MS_MAX = 5_000
 FOLD_BATCH_CELLS = 2_000
+SORTED_CELLS_MAX = 20_000
+"""More cells are written in the order in which they came: sorting would hold up the event loop."""
 READ_BYTES = 4 << 20
 
 _Address = tuple[str, Dot, str]
+_object_of = itemgetter(0)
 
 
 @dataclass(slots=True)
@@ -54,17 +59,23 @@ class RegionWriter:
         replicas: dict[str, Replica],
         *,
         rng: Random,
+        hlc: Callable[[], int],
         on_failure: Callable[[StoreError], None],
     ) -> None:
-        """A writer that goes on from ``row``, which the store has. ``on_failure`` counts and logs."""
+        """A writer that goes on from ``row``, which the store has. ``on_failure`` counts and logs.
+
+        ``hlc()`` is a stamp that no applied change that is believed is above.
+        """
         self._store = store
         self._journal = journal
         self._row = row
         self.replicas = replicas
         """Every project's; the engine adds new ones before it notes their first change."""
         self._rng = rng
+        self._hlc = hlc
         self._on_failure = on_failure
         self._dirty: dict[str, _Dirty] = {}
+        self._forked = row.forked
         self._wake = trio.Event()
         self._urgent = False
         self._row_limiter = trio.Lock()
@@ -94,14 +105,20 @@ class RegionWriter:
             address = (name, generation, field)
             packed = objects[name][generation][field]
             before = dirty.cells.get(address)
-            parts = frozenset(incarnations)
-            dirty.cells[address] = (packed, parts if before is None else before[1] | parts)
+            dirty.cells[address] = (packed, incarnations if before is None else before[1] | incarnations)
         if not self._store.shares_journal:
             if len(dirty.rows) < ROWS_KEPT_MAX:
                 dirty.rows.append(LogRecord(project, change.incarnation, change.seq, change.raw))
             else:
                 dirty.rows_complete = False
         self._wake.set()
+
+    def note_forked(self, incarnations: Iterable[int]) -> None:
+        """All that are known to be forked now. The next round, which is soon, begins with a row that says so."""
+        forked = tuple(sorted(incarnations))
+        if forked != self._forked:
+            self._forked = forked
+            self.hurry()
 
     def hurry(self) -> None:
         """Somebody waits: do not let cells gather before the next round."""
@@ -135,6 +152,8 @@ class RegionWriter:
             await self._one_round()
 
     async def _one_round(self) -> None:
+        if self._forked != self._row.forked:
+            await self._until_taken(self._write_row)
         captured, self._dirty = self._dirty, {}
         if not captured:
             return
@@ -201,7 +220,8 @@ class RegionWriter:
 
     async def _write_row(self, **differences: object) -> None:
         async with self._row_limiter:
-            row = replace(self._row, revision=self._row.revision + 1, **differences)  # type: ignore[arg-type]
+            facts = {"forked": self._forked, "hlc": self._hlc(), **differences}
+            row = replace(self._row, revision=self._row.revision + 1, **facts)  # type: ignore[arg-type]
             # Even a write that failed may land: its revision is never used again.
             self._row = replace(self._row, revision=row.revision)
             await self._store.write_member(row)
@@ -209,7 +229,11 @@ class RegionWriter:
 
     async def _write_cells(self, project: str, dirty: _Dirty) -> None:
         batch: list[FoldEntry] = []
-        for (name, generation, field), (packed, incarnations) in dirty.cells.items():
+        # By object, as the store has them: a transaction then writes a few pages and not a few of every page.
+        ordered = sorted(dirty.cells, key=_object_of) if len(dirty.cells) <= SORTED_CELLS_MAX else dirty.cells
+        for address in ordered:
+            name, generation, field = address
+            packed, incarnations = dirty.cells[address]
             batch += _fold_entries(name, generation, field, packed, incarnations)
             if len(batch) >= FOLD_BATCH_CELLS:
                 await self._store.write_fold(project, batch)

@@ -153,6 +153,10 @@ class MemberRow:
     """Per project: every row up to here is in the store's log."""
     fold: Mapping[str, bytes] = field(default_factory=dict)
     """Per project: the replica's header (fold VV, chain hashes and more), opaque to the store."""
+    forked: tuple[int, ...] = ()
+    """Incarnations that the slot knows to have two histories, ascending."""
+    hlc: int = 0
+    """A stamp not below any that is believed of the changes under ``fold``; 0 in a row of an earlier version."""
 
 
 class AsideRecord(NamedTuple):
@@ -184,6 +188,10 @@ class Store(Protocol):
     """True if the journal's records *are* this store's change rows: the engine then never calls write_changes."""
     durability: str
     """What a change is when its row is in here: ``node`` or ``region``."""
+
+    @property
+    def damaged_records(self) -> int:
+        """Rows of the log whose bytes reads have found damaged, and have left out, since the start."""
 
     async def read_member(self, slot: str) -> MemberRow | None:
         """The slot's newest row. Raises StoreUnavailable."""

@@ -7,27 +7,22 @@ dots; one whose causes are missing stays pending and is tried again after every 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from sys import intern
-from typing import NamedTuple
 
 import trio
 
 from vexil.crdt import cell as cells
 from vexil.crdt import hlc as hlcs
 from vexil.crdt import version_vector
-from vexil.crdt.change import Change, Dot, Envelope, Undecodable, decode, peek
-from vexil.crdt.replica import Replica, Verdict
-from vexil.node.idempotency import KEPT_MS
+from vexil.crdt.change import Change, Dot, Undecodable, decode
+from vexil.crdt.replica import Frontier, Replica, Verdict
 from vexil.node.seams import AsideRecord, Journal, MemberRow, Store
 
 PAGE_BYTES = 4 << 20
 BUILD_BATCH_CELLS = 20_000
 """After so many cells the event loop gets a turn (health checks are answered while a node loads)."""
-RECENT_ROWS_MAX = 100_000
-"""Log rows that a start reads back for the idempotency keys of the last day."""
-RECENT_BATCH = 1_000
 
 
 @dataclass(slots=True)
@@ -37,6 +32,8 @@ class Loaded:
     row: MemberRow | None
     """The slot's last row; None for a slot that never ran on this store."""
     replicas: dict[str, Replica] = field(default_factory=dict)
+    forked: frozenset[int] = frozenset()
+    """Incarnations that the slot knew to have two histories: what a change has seen of these is not waited for."""
     pending: dict[str, list[Change]] = field(default_factory=dict)
     """Journal records whose causes are not here."""
     aside: list[AsideRecord] = field(default_factory=list)
@@ -55,15 +52,6 @@ class Loaded:
         return self.replicas.setdefault(project, Replica())
 
 
-class Recent(NamedTuple):
-    """What the last day's rows of a project's log tell a start."""
-
-    keyed: Sequence[Envelope]
-    """Those with an idempotency key, oldest first."""
-    hlc: int
-    """The highest stamp that is believed; 0 if there is none."""
-
-
 async def load(store: Store, journal: Journal, slot: str, *, believed: int = hlcs.HLC_MAX) -> Loaded:
     """Everything that ``slot`` has; ``believed`` bounds the stamps that count.
 
@@ -78,6 +66,7 @@ async def load(store: Store, journal: Journal, slot: str, *, believed: int = hlc
             replica.load_header(header)
             await _read_fold(store, project, replica)
         latest = await store.read_member(slot)
+        loaded.forked = frozenset((latest or row).forked)
         for project, vv in (latest or row).vv.items():
             replica = loaded.replica(project)
             behind = not version_vector.covers(replica.vv, vv)
@@ -107,28 +96,6 @@ async def _read_fold(store: Store, project: str, replica: Replica) -> None:
         if built >= BUILD_BATCH_CELLS:
             built = 0
             await trio.lowlevel.checkpoint()
-
-
-async def read_recent(store: Store, project: str, *, wall_ms: int, believed: int) -> Recent:
-    """What the log says of the last day: idempotency keys, and how far the stamps have come.
-
-    All stamps count and not the newest row's: others' rows, with lower stamps, may have come behind our own. At most
-    `RECENT_ROWS_MAX` rows are looked at. Raises StoreError.
-    """
-    oldest_kept = hlcs.pack(max(0, wall_ms - KEPT_MS))
-    keyed: list[Envelope] = []
-    highest = 0
-    before: str | None = None
-    for _ in range(RECENT_ROWS_MAX // RECENT_BATCH):
-        rows = await store.read_history(project, before=before, limit=RECENT_BATCH)
-        envelopes = [envelope for row in rows if (envelope := peek(row.raw)) is not None]
-        keyed += [e for e in envelopes if e.idempotency is not None]
-        highest = max([highest, *(e.hlc for e in envelopes if e.hlc <= believed)])
-        if len(rows) < RECENT_BATCH or all(e.hlc < oldest_kept for e in envelopes):
-            break
-        before = rows[-1].cursor
-    keyed.reverse()
-    return Recent(keyed, highest)
 
 
 async def _read_rows(store: Store, project: str, through: Mapping[int, int], loaded: Loaded) -> None:
@@ -167,7 +134,7 @@ def _offer(loaded: Loaded, project: str, raw: bytes, pending: list[Change]) -> N
 
 
 def _take(loaded: Loaded, replica: Replica, project: str, change: Change, pending: list[Change]) -> bool:
-    verdict = replica.verdict(change)
+    verdict = Frontier(replica, loaded.forked).verdict(change)
     if verdict is Verdict.NEXT:
         replica.apply(change)
         if loaded.hlc < change.hlc <= loaded.believed:

@@ -43,6 +43,7 @@ def status(engine: Engine) -> dict[str, Any]:
             "kind": engine.seams.store.kind,
             "state": "available" if writer is not None and writer.available else "unavailable",
             "backlog": 0 if writer is None else writer.backlog,
+            "damaged_records": engine.seams.store.damaged_records,
         },
         "clock": {"offset_ms": offset_ms or 0, "suspect": engine.clock_suspect},
         "projects": {name: _project(engine, name) for name in sorted(engine.projects)},

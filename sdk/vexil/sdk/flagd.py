@@ -6,11 +6,12 @@ takes a document apart flag by flag; what is wrong with one is told and does not
 
 from __future__ import annotations
 
-from vexil.sdk.flagd_export import NotExportable, not_exportable, to_flagd
+from vexil.sdk.flagd_export import FlagdExport, NotExportable, not_exportable, to_flagd
 from vexil.sdk.flagd_import import FlagdDocument, ImportedFlag, Problem, from_flagd
 
 __all__ = [
     "FlagdDocument",
+    "FlagdExport",
     "ImportedFlag",
     "NotExportable",
     "Problem",

@@ -8,7 +8,7 @@ STATIC or TARGETING_MATCH there; values and variants are the same for every cont
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from vexil.sdk.errors import CannotSay, RuleError
@@ -38,16 +38,39 @@ def to_flagd(flag_set: FlagSet) -> tuple[dict[str, Any], list[NotExportable]]:
     no references left in them. An evaluator whose text needs a backslash (other than ASCII, quotes) is put in where
     it is named and left out of ``$evaluators``: flagd's Python implementation gives up on the whole document for it.
     """
-    references = References(flag_set.evaluators)
-    evaluators = _shared_evaluators(flag_set, references)
-    flags, left_out = _flags(flag_set, sorted(flag_set.flags), references, frozenset(evaluators))
-    document: dict[str, Any] = {"flags": flags}
-    if evaluators:
-        document["$evaluators"] = evaluators
-    metadata = merged_metadata(flag_set.metadata, None)
-    if metadata:
-        document["metadata"] = metadata
-    return document, left_out
+    export = FlagdExport(flag_set)
+    flags = export.flags(sorted(flag_set.flags))
+    return {"flags": flags, **export.others()}, export.left_out
+
+
+class FlagdExport:
+    """A flagd document in the making, for a large flag set that is taken bit by bit; it must not change meanwhile."""
+
+    __slots__ = ("_evaluators", "_flag_set", "_references", "left_out")
+
+    def __init__(self, flag_set: FlagSet) -> None:
+        self._flag_set = flag_set
+        self._references = References(flag_set.evaluators)
+        self._evaluators = _shared_evaluators(flag_set, self._references)
+        self.left_out: list[NotExportable] = []
+        """What `flags` has left out so far."""
+
+    def flags(self, keys: Sequence[str]) -> dict[str, Any]:
+        """Flags of the document: those of ``keys``, which are in the flag set, that can be said."""
+        shared = frozenset(self._evaluators)
+        flags, left_out = _flags(self._flag_set, keys, self._references, shared)
+        self.left_out += left_out
+        return flags
+
+    def others(self) -> dict[str, Any]:
+        """The members of the document beside ``flags``, in their order behind it."""
+        others: dict[str, Any] = {}
+        if self._evaluators:
+            others["$evaluators"] = self._evaluators
+        metadata = merged_metadata(self._flag_set.metadata, None)
+        if metadata:
+            others["metadata"] = metadata
+        return others
 
 
 def not_exportable(flag_set: FlagSet, keys: Iterable[str]) -> list[NotExportable]:

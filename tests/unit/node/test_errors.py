@@ -25,7 +25,7 @@ EVERY = [
     (errors.Invalid("flag", [FieldError("/type", "x")]), 422, "flag.invalid"),
     (errors.IdempotencyMismatch(), 422, "idempotency.mismatch"),
     (errors.PreconditionRequired("x"), 428, "precondition.required"),
-    (errors.RateLimited("x", retry_after_s=3), 429, "rate.limited"),
+    (errors.RateLimited("x"), 429, "rate.limited"),
     (errors.DurabilityUnavailable("x"), 503, "durability.unavailable"),
     (errors.NodeNotReady("x"), 503, "node.not_ready"),
     (errors.WriteIndeterminate("1:1"), 504, "write.indeterminate"),
@@ -51,11 +51,6 @@ def test_only_an_unknown_outcome_is_not_definite() -> None:
     ]
     assert errors.WriteIndeterminate("00000000000000aa:7").to_problem()["change"] == "00000000000000aa:7"
     assert "change" not in errors.WriteIndeterminate(None).to_problem()
-
-
-def test_who_shall_come_back_is_told_when() -> None:
-    assert errors.RateLimited("x", retry_after_s=3).headers == {"Retry-After": "3"}
-    assert errors.NodeNotReady("x").headers == {"Retry-After": "1"}
 
 
 def test_the_present_object_goes_with_a_stale_condition() -> None:

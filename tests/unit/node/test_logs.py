@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from vexil.node.logs import REDACTED, configure_logs, get_logger
+from vexil.node.logs import DEPTH_MAX, REDACTED, configure_logs, get_logger
 
 KEY = "vxa_root_0123456789abcdef0123456789abcdef"
 SECRET = "no-known-form-abcdef"
@@ -71,6 +71,21 @@ def test_nothing_that_opens_anything_is_in_a_line(stream: io.StringIO, facts: di
     get_logger().warning("something", **facts)
     assert "abcdef" not in stream.getvalue()
     assert REDACTED in stream.getvalue()
+
+
+def test_what_is_nested_beyond_a_depth_is_not_in_a_line(stream: io.StringIO) -> None:
+    def nested(levels: int) -> object:
+        value: object = ["innermost"]
+        for _ in range(levels - 1):
+            value = [value]
+        return value
+
+    get_logger().info("within", detail=nested(DEPTH_MAX))
+    get_logger().info("beyond", detail=nested(DEPTH_MAX + 1))
+    get_logger().info("far beyond", detail=nested(100_000))
+    within, *beyond = stream.getvalue().splitlines()
+    assert "innermost" in within
+    assert all("innermost" not in line and REDACTED in line for line in beyond)
 
 
 def test_the_public_id_of_a_key_stays(stream: io.StringIO) -> None:

@@ -127,7 +127,7 @@ class SqliteStore:
 
     @property
     def damaged_records(self) -> int:
-        """Log rows with a wrong checksum that reads have met (counted up to ``DAMAGED_POSITIONS_MAX``)."""
+        """``Store.damaged_records``: a wrong checksum; each row once, up to ``DAMAGED_POSITIONS_MAX``."""
         return self._log_reader.damaged
 
     # Journal

@@ -96,7 +96,7 @@ def _pack_dot(dot: tuple[int, int]) -> bytes:
 
 def write_member(connection: sqlite3.Connection, row: MemberRow) -> None:
     """Write a slot's row unless one with the same or a higher (start, revision) is there."""
-    body = msgpack.packb((row.incarnation, row.checkpoint, row.vv, row.fold))
+    body = msgpack.packb((row.incarnation, row.checkpoint, row.vv, row.fold, row.forked, row.hlc))
     connection.execute(
         """INSERT INTO member VALUES (?, ?, ?, ?)
         ON CONFLICT DO UPDATE SET start = excluded.start, revision = excluded.revision, body = excluded.body
@@ -111,11 +111,14 @@ def read_member(connection: sqlite3.Connection, slot: str) -> MemberRow | None:
     if row is None:
         return None
     try:
-        incarnation, checkpoint, vv, fold = msgpack.unpackb(row[2], strict_map_key=False)
+        incarnation, checkpoint, vv, fold, *later = msgpack.unpackb(row[2], strict_map_key=False)
+        # An earlier version's row ends here. What a later one may have added is passed over.
+        forked = tuple(later[0]) if later else ()
+        hlc = int(later[1]) if len(later) > 1 else 0
     except Exception as error:
         # msgpack raises a dozen types on junk; all mean the same here.
         raise ValueError(f"the member row of {slot} is damaged: {error}") from error
-    return MemberRow(slot, row[0], row[1], incarnation, checkpoint, vv, fold)
+    return MemberRow(slot, row[0], row[1], incarnation, checkpoint, vv, fold, forked, hlc)
 
 
 def put_aside(connection: sqlite3.Connection, record: AsideRecord, *, limit: int) -> None:

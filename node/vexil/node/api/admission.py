@@ -14,7 +14,7 @@ from typing import Any, Final
 from vexil.node.api import cors, json_body
 from vexil.node.api.exchange import Answer
 from vexil.node.api.limits import ApiLimits
-from vexil.node.api.problems import of, problem
+from vexil.node.api.problems import of, problem, say_when_to_come_back
 from vexil.node.errors import RateLimited
 from vexil.node.metrics import Metrics
 from vexil.node.telemetry import Log
@@ -79,11 +79,8 @@ class Admission:
                 )
 
     def _refusal(self, path: str) -> Answer:
-        limits = self._limits
-        after_s = self._rng.randint(limits.retry_after_s_min, limits.retry_after_s_max)
-        answer = of(
-            RateLimited(f"{limits.requests_max} requests are being handled here", retry_after_s=after_s)
-        )
+        answer = of(RateLimited(f"{self._limits.requests_max} requests are being handled here"))
+        say_when_to_come_back(answer, self._limits, self._rng)
         if path.startswith(cors.PREFIX):
             cors.allow(answer, None)
         return answer

@@ -97,9 +97,7 @@ async def _answer(call: Call) -> Answer:
     try:
         services.imports.acquire_nowait()
     except trio.WouldBlock:
-        raise errors.RateLimited(
-            "another import is under way here", retry_after_s=services.limits.retry_after_s_min
-        ) from None
+        raise errors.RateLimited("another import is under way here") from None
     try:
         return await _handled(call, wanted)
     finally:

@@ -15,7 +15,7 @@ async def flags_json(call: Call) -> Answer:
     environment = call.caller.environment
     if environment is None or environment not in call.project.environments:
         raise NotFound("environment", environment or "")
-    made = call.services.documents.of(call.project, environment)
+    made = await call.services.documents.of(call.project, environment)
     headers = {"ETag": made.etag, "Cache-Control": "no-cache"}
     if ofrep.matches(call.header("If-None-Match"), made.etag):
         return Answer(b"", 304, headers)

@@ -14,7 +14,7 @@ from typing import Any
 from vexil.node.errors import Malformed
 
 OUTPUT_DEPTH_MAX = 200
-"""What is nested deeper in an answer is shown as ``null``; nothing that was accepted is."""
+"""In an answer that plain JSON cannot say, what is nested deeper is shown as ``null``; nothing that was accepted is."""
 
 
 def decode(body: bytes) -> Any:

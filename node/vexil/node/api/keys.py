@@ -1,4 +1,8 @@
-"""Access keys: make, list, revoke. The key itself is in the answer that makes it and nowhere else."""
+"""Access keys: make, list, revoke. The key itself is in the answer that makes it and nowhere else.
+
+Another node knows a new key, or that one is revoked, when the change has come there; until then a new key is refused
+there like any unknown one. To list the keys with the token of the answer that made it is to wait for that.
+"""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from vexil.node.api import cors
 from vexil.node.api.access_keys import CLIENT, SERVER
 from vexil.node.api.exchange import JSON, Access, Answer, Call, Route
+from vexil.node.api.turns import in_turns
 from vexil.node.errors import NotFound
 from vexil.sdk import ofrep
 from vexil.sdk.codes import ERROR, FLAG_NOT_FOUND
@@ -40,17 +41,27 @@ async def evaluate_one(call: Call) -> Answer:
 
 
 async def evaluate_all(call: Call) -> Answer:
-    """Every flag that the key may see, for one context; 304 if the answer is the one that the caller has."""
+    """Every flag that the key may see, for one context; 304 if the answer is the one that the caller has.
+
+    All of them as of one moment, however many turns of the event loop the answer takes.
+    """
     flag_set = _flag_set(call)
     try:
         context = ofrep.read_context(call.body)
     except InvalidContext as error:
         return _answer(ofrep.invalid_context(str(error)))
     now_s = call.services.clock.wall_ms() / 1000
-    keys = [key for key in flag_set.flags if _visible(call, flag_set, key)]
-    found = [evaluate(flag_set, key, context, now_s=now_s) for key in keys]
-    call.services.metrics.count_evaluations("bulk", len(found))
-    answer = _answer(ofrep.bulk(found, metadata=flag_set.metadata))
+    items: list[bytes] = []
+    with flag_set.cut() as cut:
+        keys = sorted(cut.flags)
+        async for turn in in_turns(keys):
+            items += [
+                ofrep.item(evaluate(cut, key, context, now_s=now_s))
+                for key in turn
+                if _visible(call, cut, key)
+            ]
+    call.services.metrics.count_evaluations("bulk", len(items))
+    answer = _answer(ofrep.bulk_of(items, metadata=cut.metadata))
     tag = ofrep.entity_tag(answer.encoded())
     answer.headers["ETag"] = tag
     # `flagConfigEtag` says that a change event has told the caller of another configuration. This node announces

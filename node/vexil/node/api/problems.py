@@ -7,11 +7,13 @@ caller learns that id and no more.
 
 from __future__ import annotations
 
+from random import Random
 from typing import Final
 
 from werkzeug.exceptions import HTTPException, RequestTimeout
 
 from vexil.node.api.exchange import Answer, Services
+from vexil.node.api.limits import ApiLimits
 from vexil.node.errors import PROBLEM_CONTENT_TYPE, ApiError, NodeNotReady
 from vexil.node.seams import StoreError
 from vexil.sdk.codes import GENERAL
@@ -23,13 +25,16 @@ COME_BACK: Final = frozenset((429, 503))
 
 
 def answer_to(error: Exception, services: Services, *, method: str, route: str, writes: bool) -> Answer:
-    """What to answer to a request that ended in ``error``; when to come back is drawn here, so not all come at once."""
+    """What to answer to a request that ended in ``error``, and when to come back."""
     answer = _answer_to(error, services, method=method, route=route, writes=writes)
-    if answer.status in COME_BACK:
-        limits = services.limits
-        after_s = services.rng.randint(limits.retry_after_s_min, limits.retry_after_s_max)
-        answer.headers["Retry-After"] = str(after_s)
+    say_when_to_come_back(answer, services.limits, services.rng)
     return answer
+
+
+def say_when_to_come_back(answer: Answer, limits: ApiLimits, rng: Random) -> None:
+    """Give an answer that says "later" a ``Retry-After``: drawn, so that not all come at once."""
+    if answer.status in COME_BACK:
+        answer.headers["Retry-After"] = str(rng.randint(limits.retry_after_s_min, limits.retry_after_s_max))
 
 
 def _answer_to(error: Exception, services: Services, *, method: str, route: str, writes: bool) -> Answer:

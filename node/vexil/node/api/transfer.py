@@ -17,12 +17,13 @@ from vexil.node.api.auth import EDITOR, VIEWER
 from vexil.node.api.exchange import Access, Answer, Call, Route
 from vexil.node.api.limits import IDEMPOTENCY_KEY_CHARACTERS_MAX
 from vexil.node.api.problems import of
+from vexil.node.api.turns import in_turns
 from vexil.node.api.writing import durability_of, idempotency_of, note, retry_of
 from vexil.node.authoring import FlagdImport, ImportChange, Intent, Outcome
 from vexil.node.authoring.json_data import pointer
 from vexil.node.errors import ApiError, FieldError, IdempotencyMismatch, Invalid, VariantInUse
 from vexil.node.project import Project
-from vexil.sdk.flagd import ImportedFlag, NotExportable, from_flagd, to_flagd
+from vexil.sdk.flagd import FlagdExport, ImportedFlag, NotExportable, from_flagd
 
 MODES: Final = ("merge", "replace")
 IN_USE: Final = "variant.in_use"
@@ -44,12 +45,16 @@ async def import_document(call: Call) -> Answer:
     if not dry_run:
         await run_as.begin()
     run = FlagdImport(
-        call.project, document, environment=environment, mode=mode, exported=_exported(call, environment)
+        call.project,
+        document,
+        environment=environment,
+        mode=mode,
+        exported=await _exported(call, environment),
     )
     total = Outcome()
     made: list[str] = []
     count = 0
-    for change in run.changes(call.project):
+    for change in run.changes(call.project, dry_run=dry_run):
         if not dry_run:
             try:
                 change_id = await run_as.write(change)
@@ -77,10 +82,15 @@ async def import_document(call: Call) -> Answer:
     return _all_refused(result) or Answer(result)
 
 
-def _exported(call: Call, environment: str) -> Sequence[ImportedFlag]:
+async def _exported(call: Call, environment: str) -> Sequence[ImportedFlag]:
     """The flags of the environment as an export would have them: what comes back as it went out is left alone."""
-    document, _ = to_flagd(call.project.flag_set(environment))
-    return from_flagd(document).flags
+    flags: list[ImportedFlag] = []
+    with call.project.flag_set(environment).cut() as cut:
+        export = FlagdExport(cut)
+        others = export.others()
+        async for turn in in_turns(sorted(cut.flags)):
+            flags += from_flagd({"flags": export.flags(turn), **others}).flags
+    return flags
 
 
 class _RunAs:
@@ -106,7 +116,7 @@ class _RunAs:
         """Before the state is looked at: wait for the change of an earlier try, and look whose the key is.
 
         Raises WriteIndeterminate if that change does not come, IdempotencyMismatch if the key came with another
-        request before.
+        request before, NodeNotReady if the keys from before a start cannot be looked up yet.
         """
         call = self._call
         if self._earlier is not None:
@@ -119,6 +129,8 @@ class _RunAs:
                 durability=self._durability,
                 retry_of=self._earlier,
             )
+        if self._key is not None:
+            await call.project.idempotency.until_complete()
         self._known()
 
     async def write(self, change: ImportChange) -> str | None:
@@ -181,7 +193,7 @@ def _all_refused(result: dict[str, Any]) -> Answer | None:
 async def export_document(call: Call) -> Answer:
     """The flagd document of an environment. Flags that cannot be said refuse it, unless ``partial=true``."""
     environment = call.environment(call.query.needed("environment"))
-    made = call.services.documents.of(call.project, environment)
+    made = await call.services.documents.of(call.project, environment)
     if made.left_out and not call.query.boolean("partial"):
         raise not_exportable(made.left_out)
     return Answer(made.body, headers={"ETag": made.etag})

@@ -117,7 +117,9 @@ class ImportChange:
         requirers = Requirers(view)
         for step in self._steps:
             more = self.outcome.created - self.outcome.deleted
-            workspace = Workspace(view, requirers, flags_more=more, flags_max=self._flags_max)
+            workspace = Workspace(
+                view, requirers, flags_more=more, flags_max=self._flags_max, seed=self.label
+            )
             intent = decide_step(workspace, step, self.outcome)
             writes += intent.writes
             reads |= intent.reads
@@ -177,8 +179,8 @@ class FlagdImport:
         self.unchanged = 0
         """Flags that needed no change; grows while `changes` is gone through."""
 
-    def changes(self, view: View) -> Iterator[ImportChange]:
-        """The changes, one after another; write each before asking for the next (a dry run just goes through).
+    def changes(self, view: View, *, dry_run: bool = False) -> Iterator[ImportChange]:
+        """The changes, one after another; write each before asking for the next, or none of them (``dry_run``).
 
         Each is cut against the state as it is when it is asked for, and holds only what differs then; what cannot be
         done is in ``errors``.
@@ -189,11 +191,12 @@ class FlagdImport:
             yield ImportChange(self._label("flagd", repr(entries)), (), part)
         steps: list[_Step] = []
         cells = size = 0
+        more_before = 0
         outcome = Outcome()
         requirers = Requirers(view)
         for step in self._steps(view):
             tried = Outcome()
-            more_flags = outcome.created - outcome.deleted
+            more_flags = more_before + outcome.created - outcome.deleted
             workspace = Workspace(view, requirers, flags_more=more_flags, flags_max=self._flags_max)
             intent = decide_step(workspace, step, tried)
             if not intent.writes:
@@ -207,6 +210,9 @@ class FlagdImport:
                 or size + more > _BYTES_WANTED
             ):
                 yield _cut(steps, outcome, self._flags_max)
+                if dry_run:
+                    # Nobody has written them: the state does not count them.
+                    more_before += outcome.created - outcome.deleted
                 steps, cells, size, outcome = [], 0, 0, Outcome()
                 requirers = Requirers(view)  # others may have written while this change was
             steps.append(step)
@@ -291,7 +297,7 @@ def _take_in(workspace: Workspace, flag: ImportedFlag, environment: str) -> str:
     mark = sheet.mark()
     counter = "updated"
     if not sheet.exists:
-        workspace.refuse_another_flag()
+        workspace.take_place(flag.key)
         sheet.create(type_=flag.type)
         for each in workspace.view.environments:
             sheet.set_kill(each, kill=False)

@@ -67,7 +67,7 @@ class FlagAuthor:
         sheet = self._workspace.flag(key)
         if sheet.exists:
             raise Exists(FLAG, key)
-        self._workspace.refuse_another_flag()
+        self._workspace.take_place(key)
         mark = sheet.mark()
         sheet.create(type_=str(flag_type))
         for environment in self._workspace.view.environments:

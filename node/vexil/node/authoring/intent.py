@@ -16,8 +16,9 @@ from vexil.crdt.replica import CellWrite
 class Intent:
     """Cells to write, at most once each, in one change; empty if there is nothing to do.
 
-    ``reads`` are the objects that the decision leaned on: it holds as long as none of them has changed. ``created``
-    are the objects that come into being.
+    ``reads`` are the objects that the decision leaned on: it holds as long as none of them has changed. A name there
+    may stand for something else that only one change can have (a place among those that are left for flags).
+    ``created`` are the objects that come into being.
     """
 
     writes: Sequence[CellWrite] = ()

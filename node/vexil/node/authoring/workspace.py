@@ -7,6 +7,7 @@ of the same change has done, and everything that a decision leaned on is remembe
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from zlib import crc32
 
 import msgpack
 
@@ -19,6 +20,8 @@ from vexil.node.authoring.sheet import Sheet
 from vexil.node.authoring.view import View
 
 _PREREQUISITE_PREFIX = f"{PREREQUISITE}/"
+PLACE = "place"
+"""``place/<number>`` is among what was read by a change that creates a flag. No object has such a name."""
 WRITE_OVERHEAD_BYTES = 128
 """What a write takes beside its names and value: generation, author, the dots it replaces; generously."""
 
@@ -48,7 +51,7 @@ class Requirers:
 class Workspace:
     """One change in the making, on top of ``view``."""
 
-    __slots__ = ("_flags_max", "_flags_more", "_read", "_requirers", "_sheets", "view")
+    __slots__ = ("_flags_max", "_flags_more", "_read", "_requirers", "_seed", "_sheets", "view")
 
     def __init__(
         self,
@@ -57,12 +60,15 @@ class Workspace:
         *,
         flags_more: int = 0,
         flags_max: int = FLAGS_MAX,
+        seed: str = "",
     ) -> None:
         """A change on top of ``view``; ``requirers`` may be shared by workspaces of the same state.
 
-        ``flags_more`` is by how many flags other workspaces that go into the same change add to the state.
+        ``flags_more`` is by how many flags other workspaces that go into the same change add to the state; they are
+        all made with the same ``seed``, which tells the change from others.
         """
         self._flags_more = flags_more
+        self._seed = seed
         self._flags_max = flags_max
         self.view = view
         self._sheets: dict[str, Sheet] = {}
@@ -85,13 +91,24 @@ class Workspace:
             self._read.add(name)
         return found
 
-    def refuse_another_flag(self) -> None:
-        """Raise LimitExceeded if one flag more is too many, with what this change has created and deleted so far."""
-        count = len(self.view.flag_keys()) + self._flags_more + 1
+    def take_place(self, key: str) -> None:
+        """Raise LimitExceeded if one flag more is too many, with what this change has created and deleted so far.
+
+        Others may be decided against the same state. Each flag takes one of the places that are left, and the place is
+        among what was read: so changes that take the same one are decided one behind the other, and together they
+        never create more flags than there are places.
+        """
+        more = self._flags_more + 1
         for sheet in self._sheets.values():
             if sheet.kind == FLAG:
-                count += sheet.exists - sheet.was_there
-        refuse_over("flags", count, self._flags_max, unit="flags")
+                more += sheet.exists - sheet.was_there
+        there = len(self.view.flag_keys())
+        refuse_over("flags", there + more, self._flags_max, unit="flags")
+        if more > 0:
+            # From a place that others hardly begin at, one behind the other: no two flags of a change share one.
+            self._seed = self._seed or key
+            place = (crc32(self._seed.encode()) + more) % (self._flags_max - there)
+            self._read.add(f"{PLACE}/{place}")
 
     def prerequisites(self, key: str) -> Mapping[str, object]:
         """Flag to variant, of a flag that may be absent."""

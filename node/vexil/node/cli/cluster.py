@@ -160,6 +160,9 @@ def _troubles(reports: list[_Report], agreements: list[_Agreement]) -> list[str]
         store = report.status.get("store") or {}
         if store.get("state") not in {None, "available"}:
             troubles.append(f"{name}: its store is {store.get('state')}")
+        damaged = _count(store.get("damaged_records"))
+        if damaged:
+            troubles.append(f"ALARM: {name} has found {damaged} damaged records in its log")
         stale = report.status.get("stale_regions") or []
         if stale:
             troubles.append(f"{name} has not heard lately from {', '.join(stale)}: what it shows may be old")

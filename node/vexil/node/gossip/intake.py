@@ -25,31 +25,27 @@ class Taken:
 
     applied: int
     gap: bool
-    unreadable: int
 
 
 async def take(host: Host, project: Project, raws: list[bytes], sender: str) -> Taken:
     """Decode, judge, journal and apply a page in its order, `CHUNK_CHANGES` at a time. Raises JournalFull."""
-    applied = unreadable = 0
+    applied = 0
     gap = False
     for start in range(0, len(raws), CHUNK_CHANGES):
-        changes, refused = await _decoded(host, project, raws[start : start + CHUNK_CHANGES], sender)
-        unreadable += refused
+        changes = await _decoded(host, project, raws[start : start + CHUNK_CHANGES], sender)
         if changes:
             job = await host.receive(project, changes, sender)
             applied += job.applied
             gap = gap or job.gap
-    return Taken(applied, gap=gap, unreadable=unreadable)
+    return Taken(applied, gap=gap)
 
 
-async def _decoded(host: Host, project: Project, raws: list[bytes], sender: str) -> tuple[list[Change], int]:
+async def _decoded(host: Host, project: Project, raws: list[bytes], sender: str) -> list[Change]:
     changes: list[Change] = []
-    refused = 0
     for raw in raws:
         try:
             change = decode(raw)
         except Undecodable as error:
-            refused += 1
             dot = peek_dot(raw)
             if dot is not None and dot[0] == host.incarnation:
                 # Not to be stopped: it is ours. But nobody else may write under it.
@@ -60,7 +56,7 @@ async def _decoded(host: Host, project: Project, raws: list[bytes], sender: str)
             continue
         if change.incarnation not in project.stopped:
             changes.append(change)
-    return changes, refused
+    return changes
 
 
 def stop(project: Project, incarnation: int) -> None:

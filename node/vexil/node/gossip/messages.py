@@ -118,13 +118,6 @@ class Message:
             raise Malformed(f"{name}: not a boolean")
         return value
 
-    def blob(self, name: str, *, limit_bytes: int = 64) -> bytes:
-        """Bytes of at most ``limit_bytes``."""
-        value = self._members.get(name)
-        if type(value) is not bytes or len(value) > limit_bytes:
-            raise Malformed(f"{name}: not bytes of at most {limit_bytes}")
-        return value
-
     def vv(self, name: str) -> dict[int, int]:
         """A version vector."""
         return _vv(self._members.get(name), name)

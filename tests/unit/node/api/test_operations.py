@@ -66,6 +66,7 @@ async def test_the_numbers_say_what_the_node_is_like(autojump_clock: object) -> 
             'vexil_peer_bytes_total{direction="sent",kind="payload"} 10.0',
             "vexil_ready 1.0",
             "vexil_store_backlog 0.0",
+            "vexil_store_damaged_records 0.0",
         ):
             assert line in text
         # A caller must not be able to make new series by asking for what is not there.
@@ -83,6 +84,12 @@ def test_gauges_leave_out_what_a_status_does_not_say() -> None:
     text = metrics.render()[0].decode()
     assert 'vexil_project_flags{project="q"} 2.0' in text
     assert 'project="p"' not in text
+
+
+def test_damage_that_the_store_has_found_is_a_number() -> None:
+    metrics = Metrics()
+    metrics.watch(lambda: {"store": {"damaged_records": 3}})
+    assert "vexil_store_damaged_records 3.0" in metrics.render()[0].decode()
 
 
 async def test_links_are_cut_in_dev_mode_only(autojump_clock: object) -> None:

@@ -8,6 +8,7 @@ from tests.unit.node.authoring.nodes import BOOLEAN, Node, node_with
 from vexil.crdt.flagd_state import read_flagd
 from vexil.node.authoring import FlagdImport, Outcome, kill_flag
 from vexil.node.authoring.limits import CHANGE_CELLS_MAX
+from vexil.node.authoring.workspace import PLACE
 from vexil.node.errors import Invalid, Malformed, NotFound
 from vexil.sdk.flagd import from_flagd
 
@@ -210,6 +211,27 @@ def test_an_import_stops_creating_at_the_limit_of_flags() -> None:
     done, total = run(node, flagd(a={}, b={}, c={}), flags_max=3)
     assert (total.created, node.flag_keys()) == (2, ["a", "b", "z"])
     assert [(e["path"], e["code"]) for e in done.errors] == [("/flags/c", "limit.flags")]
+
+
+@pytest.mark.parametrize("flags_max", [300, 700, 1_100, 2_000])
+def test_a_dry_run_of_several_changes_stops_where_the_import_itself_stops(flags_max: int) -> None:
+    document = flagd(**{f"f{i}": {} for i in range(1_200)})
+    tried = FlagdImport(Node(), document, environment="prod", mode="merge", flags_max=flags_max)
+    told = Outcome()
+    for change in tried.changes(Node(), dry_run=True):
+        told.add(change.outcome)
+    done, total = run(Node(), document, flags_max=flags_max)
+    assert told.created == total.created == min(flags_max, 1_200)
+    assert tried.errors == done.errors
+
+
+def test_each_flag_of_a_change_takes_a_place_of_its_own_among_those_that_are_left() -> None:
+    done = FlagdImport(
+        Node(), flagd(**{f"f{i}": {} for i in range(50)}), environment="prod", mode="merge", flags_max=60
+    )
+    [change] = done.changes(Node())
+    places = [name for name in change.decide(Node()).reads if name.startswith(PLACE)]
+    assert len(places) == 50
 
 
 def test_the_limit_of_flags_is_kept_by_the_decision_too() -> None:

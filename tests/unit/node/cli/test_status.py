@@ -103,6 +103,13 @@ def test_stale_knowledge_and_alarms_are_never_shown_as_well(cluster: FakeCluster
     assert cluster.run("status", "--check").exit_code == 1
 
 
+def test_damage_in_a_log_is_an_alarm(cluster: FakeCluster) -> None:
+    store = {"kind": "sqlite", "state": "available", "backlog": 0, "damaged_records": 3}
+    cluster["eu-1"].on("GET", STATUS, answer(status_of("eu-1", store=store)))
+    assert "! ALARM: eu-1 has found 3 damaged records in its log" in cluster.run("status").stdout
+    assert cluster.run("status", "--check").exit_code == 1
+
+
 def test_members_that_only_another_node_knows_are_asked_too(pair: FakeCluster) -> None:
     member = {"node": "us-1", "region": "us", "state": "alive", "url": pair.urls["us-1"]}
     pair["eu-1"].on("GET", STATUS, answer(status_of("eu-1", members=[member])))

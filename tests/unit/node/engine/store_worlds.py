@@ -29,6 +29,7 @@ class StoppingStore:
         self.kind = inner.kind
         self.shares_journal = inner.shares_journal
         self.durability = inner.durability
+        self.damaged_records = inner.damaged_records
         self.calls = 0
         self.stopped = trio.Event()
 

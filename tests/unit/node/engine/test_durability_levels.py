@@ -163,7 +163,12 @@ async def test_the_backlog_drains_in_order_when_the_region_is_back(autojump_cloc
         assert engine.status()["store"]["backlog"] == 20
         place.region.available = True
         await trio.sleep(10)
-        assert engine.status()["store"] == {"kind": "simulated", "state": "available", "backlog": 0}
+        assert engine.status()["store"] == {
+            "kind": "simulated",
+            "state": "available",
+            "backlog": 0,
+            "damaged_records": 0,
+        }
         assert [row.seq for row in place.region.log.whole(SHOP)] == list(range(1, 21))
         assert (await write(engine, creates("after"))).durability == "region"
 

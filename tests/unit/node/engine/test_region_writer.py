@@ -50,6 +50,7 @@ class Bench:
             self.journal,
             MemberRow("eu-1", 1, 0, 7),
             {SHOP: self.replica},
+            hlc=lambda: 5,
             rng=Random(3),
             on_failure=self.failures.append,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from random import Random
 
 import pytest
@@ -14,6 +16,7 @@ from tests.unit.node.engine.world import (
     Stranger,
     creates,
     flag_writes,
+    hear,
     make_shop,
     node,
     push,
@@ -24,9 +27,10 @@ from tests.unit.node.engine.world import (
 )
 from vexil.chaos.simulated_store import SimulatedRegion
 from vexil.node import errors
-from vexil.node.engine import RETRY_WAIT_MS
+from vexil.node.engine import RETRY_WAIT_MS, Engine
 from vexil.node.engine_types import Written
 from vexil.node.idempotency import KEPT_MS
+from vexil.node.seams import LogRecord
 
 KEY = ("key-1", b"the body's hash")
 
@@ -219,6 +223,71 @@ async def test_a_key_that_the_regions_log_knows_before_the_node_does_gives_a_tok
             again = await write(there, creates("a"), idempotency=KEY)
             assert (again.dot, again.replayed) == (first.dot, True)
             assert again.token[first.dot[0]] >= first.dot[1]
+
+
+@asynccontextmanager
+async def known_by_its_key_only() -> AsyncIterator[tuple[Engine, Engine, Written]]:
+    """Two nodes of a region whose link is cut: the second has read the first one's key in the log, and no more."""
+    region = SimulatedRegion(Random(3))
+    async with node(Place(region=region)) as (place, engine):
+        await write(engine, creates("base"))
+        other = Place("eu-3", board=place.board, region=region, seeds=("p://eu-1",), digests=True)
+        async with running(other.engine()):
+            pass
+        engine.links.set("eu-1", "eu-3", cut=True)
+        first = await write(engine, creates("a"), idempotency=KEY)
+        async with running(other.engine()) as there:
+            assert shop(there).flag_keys() == ["base"]
+            yield engine, there, first
+
+
+async def test_a_retry_by_a_key_that_the_log_knows_waits_for_the_change_itself(
+    autojump_clock: object,
+) -> None:
+    async with known_by_its_key_only() as (engine, there, first):
+        outcomes: list[Written] = []
+
+        async def retry() -> None:
+            outcomes.append(await write(there, creates("a"), idempotency=KEY, durability="region"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(retry)
+            await trio.sleep(3)
+            assert not outcomes
+            engine.links.set("eu-1", "eu-3", cut=False)
+        assert (outcomes[0].dot, outcomes[0].replayed) == (first.dot, True)
+        assert outcomes[0].durability == "region"
+        assert shop(there).flag_keys() == ["a", "base"]
+
+
+@pytest.mark.parametrize("asked", ["", "node", "peer", "region"])
+async def test_a_change_that_only_the_log_has_told_of_is_as_durable_as_the_log(
+    autojump_clock: object, asked: str
+) -> None:
+    async with known_by_its_key_only() as (_, there, first):
+        began = trio.current_time()
+        again = await write(there, creates("a"), idempotency=KEY, durability=asked)
+        assert trio.current_time() - began == pytest.approx(RETRY_WAIT_MS / 1000)
+        assert (again.dot, again.replayed, again.durability) == (first.dot, True, "region")
+
+
+async def test_a_change_of_the_own_log_that_waits_for_its_cause_is_no_more_than_on_this_disk(
+    autojump_clock: object,
+) -> None:
+    place = Place(embedded=True)
+    async with node(place):
+        pass
+    first, second = Stranger(0xA1), Stranger(0xA2)
+    second.replica.apply(first.create("cause"))
+    waiting = second.write(flag_writes("a"), idempotency=KEY)
+    place.region.log.add(LogRecord(SHOP, *waiting.dot, waiting.raw))
+    async with running(place.engine()) as engine:
+        again = await write(engine, creates("a"), idempotency=KEY)
+        assert (again.dot, again.replayed, again.durability) == (waiting.dot, True, "node")
+        await hear(engine)  # so that a peer is in reach
+        with pytest.raises(errors.WriteIndeterminate) as told:
+            await write(engine, creates("a"), idempotency=KEY, durability="peer")
+        assert told.value.members["change"] == again.change_id
 
 
 async def test_a_retry_whose_log_cannot_be_read_stays_unknown(autojump_clock: object) -> None:

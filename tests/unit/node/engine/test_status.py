@@ -24,6 +24,7 @@ from tests.unit.node.engine.world import (
     running,
     write,
 )
+from vexil.chaos.simulated_store import SimulatedStore
 from vexil.node.engine import Engine
 from vexil.node.seams import PeerIdentity
 
@@ -45,6 +46,7 @@ def whole(engine: Engine) -> dict[str, Any]:
     assert isinstance(store["kind"], str)
     assert store["state"] in {"available", "unavailable"}
     assert type(store["backlog"]) is int
+    assert type(store["damaged_records"]) is int
     assert type(told["clock"]["offset_ms"]) is int
     assert type(told["clock"]["suspect"]) is bool
     for project in told["projects"].values():
@@ -81,7 +83,12 @@ def member(told: dict[str, Any], name: str) -> dict[str, Any]:
 async def test_before_anything_is_loaded(autojump_clock: object) -> None:
     told = whole(Place().engine())
     assert told["ready"] is False
-    assert told["store"] == {"kind": "simulated", "state": "unavailable", "backlog": 0}
+    assert told["store"] == {
+        "kind": "simulated",
+        "state": "unavailable",
+        "backlog": 0,
+        "damaged_records": 0,
+    }
     assert told["projects"] == {}
     assert told["members"] == []
 
@@ -162,10 +169,29 @@ async def test_while_the_store_is_away(autojump_clock: object) -> None:
         await trio.sleep(10)
         told = whole(engine)
         assert told["ready"] is True
-        assert told["store"] == {"kind": "simulated", "state": "unavailable", "backlog": 3}
+        assert told["store"] == {
+            "kind": "simulated",
+            "state": "unavailable",
+            "backlog": 3,
+            "damaged_records": 0,
+        }
         place.region.available = True
         await trio.sleep(30)
-        assert whole(engine)["store"] == {"kind": "simulated", "state": "available", "backlog": 0}
+        assert whole(engine)["store"] == {
+            "kind": "simulated",
+            "state": "available",
+            "backlog": 0,
+            "damaged_records": 0,
+        }
+
+
+async def test_damage_that_the_store_has_found_in_its_log_is_told(autojump_clock: object) -> None:
+    place = Place()
+    store = SimulatedStore(place.region, place.name)
+    async with running(place.engine(store=store)) as engine:
+        assert whole(engine)["store"]["damaged_records"] == 0
+        store.damaged_records = 3
+        assert whole(engine)["store"]["damaged_records"] == 3
 
 
 async def test_alarms_and_what_waits_are_counted(autojump_clock: object) -> None:

@@ -189,9 +189,8 @@ async def test_too_many_waiting_writes_are_refused_and_all_others_happen(autojum
             for name, decide in decisions.items():
                 nursery.start_soon(results.run, engine, name, decide)
             await trio.sleep(0.01)
-            with pytest.raises(errors.RateLimited) as refused:
+            with pytest.raises(errors.RateLimited):
                 await write(engine, creates("one more"))
-            assert refused.value.headers == {"Retry-After": "1"}
             frames = place.disk.frames
             place.journal.let_go()
         assert len(results.written) == QUEUED_LOCAL_MAX + 1
