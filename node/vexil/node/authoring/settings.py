@@ -117,7 +117,9 @@ def put_project(system: View, name: str, body: object, *, if_match: str | None =
     if "name" in members and members["name"] != name:
         mistakes.add("/name", "cannot change")
     if members.get("environments") is not None:
-        sheet.replace(schema.project_environment_field(""), _environments(members["environments"], mistakes))
+        before = len(project.environments)
+        wanted = _environments(members["environments"], mistakes, before=before)
+        sheet.replace(schema.project_environment_field(""), wanted)
     bucketing = members.get("bucketing")
     if bucketing is not None:
         if bucketing not in BUCKETINGS:
@@ -130,9 +132,9 @@ def put_project(system: View, name: str, body: object, *, if_match: str | None =
     return sheet.intent(created=not project.exists)
 
 
-def _environments(value: object, mistakes: Mistakes) -> dict[str, object]:
+def _environments(value: object, mistakes: Mistakes, *, before: int) -> dict[str, object]:
     sent = mistakes.array("/environments", value)
-    refuse_over("environments", len(sent), ENVIRONMENTS_MAX, unit="environments")
+    refuse_over("environments", len(sent), ENVIRONMENTS_MAX, before=before, unit="environments")
     bytes_max = ENVIRONMENT_NAME_BYTES_MAX
     names = [mistakes.name(f"/environments/{i}", item, bytes_max=bytes_max) for i, item in enumerate(sent)]
     return dict.fromkeys(names, True)

@@ -22,12 +22,13 @@ class Links:
 
     def set(self, a: str, b: str, *, cut: bool) -> None:
         """Cut the link between the places ``a`` and ``b``, or mend it. Raises ValueError beyond `CUTS_MAX` cuts."""
+        pair = frozenset((a, b))
         if not cut:
-            self._cuts.discard(frozenset((a, b)))
-        elif len(self._cuts) >= CUTS_MAX:
+            self._cuts.discard(pair)
+        elif len(self._cuts) >= CUTS_MAX and pair not in self._cuts:
             raise ValueError(f"{CUTS_MAX} links are cut already")
         else:
-            self._cuts.add(frozenset((a, b)))
+            self._cuts.add(pair)
 
     def blocked(self, here: PeerIdentity, there: PeerIdentity) -> bool:
         """Whether traffic between the two nodes is to be dropped."""

@@ -14,8 +14,38 @@ from vexil.crdt.replica import CellWrite, Pen, Replica, Verdict
 from vexil.crdt.segment_state import describe_segment, read_segment
 from vexil.node.authoring import Intent, etag_of
 from vexil.node.authoring.single import create_flag, delete_flag, patch_flag, put_segment
+from vexil.node.errors import ApiError
 
 BOOLEAN = {"key": "f", "type": "boolean"}
+
+STAFF = {"if": {"ends_with": [{"var": "email"}, "@example.com"]}, "serve": "on"}
+"""A rule's body, without an id."""
+FULL = {
+    "key": "f",
+    "type": "boolean",
+    "description": "the new one",
+    "owner": "payments",
+    "tags": ["web", "ios"],
+    "client_visible": True,
+    "archived": False,
+    "variants": {"on": True, "off": False},
+    "environments": {
+        "prod": {
+            "enabled": True,
+            "kill": False,
+            "default": "off",
+            "off_variant": "off",
+            "rules": [
+                {"id": "r2", "description": "staff", **STAFF},
+                {"id": "r1", "if": True, "split": [["on", 10], ["off", 90]], "by": {"var": "company"}},
+            ],
+            "targeting": None,
+            "metadata": {"team": "a", "n": 1},
+        }
+    },
+    "prerequisites": [],
+}
+"""A boolean flag that says everything which a flag can say."""
 
 
 class Node:
@@ -152,3 +182,8 @@ def pair(*bodies: object) -> tuple[Node, Node]:
 def fields(intent: Intent) -> list[str]:
     """The fields that an intent writes, existence left out; sorted."""
     return sorted(write.field for write in intent.writes if write.field != "exists")
+
+
+def paths(error: ApiError) -> list[str]:
+    """The places in the body that a refusal names; sorted."""
+    return sorted(e["path"] for e in error.members["errors"])  # type: ignore[attr-defined]  # members are any JSON
