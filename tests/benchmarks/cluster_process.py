@@ -27,12 +27,14 @@ def cluster(*, regions: str, nodes: int) -> Iterator[dict[str, Any]]:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         try:
             assert process.stdout is not None
+            said = []
             for _ in range(READY_LINES_MAX):
                 line = process.stdout.readline()
+                said.append(line)
                 if line.strip() == "ready":
                     break
                 if not line:
-                    raise RuntimeError("the cluster did not start")
+                    raise RuntimeError(f"the cluster did not start:\n{''.join(said)}")
             yield json.loads((Path(folder) / "cluster.json").read_text(encoding="utf-8"))
         finally:
             process.send_signal(signal.SIGTERM)
