@@ -31,8 +31,10 @@ _CHECKSUM_BITS: Final = 0xFFFFFFFF
 
 # Equal bytes, not an equal hash, make a row a repetition: a fork must never be taken for one.
 _INSERT = """
-    INSERT INTO log (project, stream, seq, checksum, raw) SELECT ?1, ?2, ?3, ?4, ?5
-    WHERE NOT EXISTS (SELECT 1 FROM log WHERE stream = ?2 AND seq = ?3 AND raw = ?5 AND checksum = ?4)
+    WITH fresh (project, stream, seq, checksum, raw) AS (VALUES (?, ?, ?, ?, ?))
+    INSERT INTO log (project, stream, seq, checksum, raw) SELECT * FROM fresh
+    WHERE NOT EXISTS (SELECT 1 FROM log WHERE (stream, seq, raw, checksum) =
+        (fresh.stream, fresh.seq, fresh.raw, fresh.checksum))
 """
 
 

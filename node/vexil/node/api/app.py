@@ -7,7 +7,6 @@ from typing import Final
 
 import trio
 from quart import Response
-from quart.globals import request_ctx
 from quart_trio import QuartTrio
 
 from vexil.node.api import (
@@ -104,7 +103,7 @@ def create_app(
 
     async def unrouted(error: Exception) -> Response:
         """What the framework itself refuses: no such path, another method, a request that it cannot read."""
-        request = request_ctx.request
+        request = dispatch.present_request()
         answer = await dispatch.refused(error, request, services, route=UNKNOWN, writes=False)
         if request.path.startswith(cors.PREFIX):
             cors.allow(answer, None)
