@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import msgpack
 
+from vexil.crdt import cell as cells
 from vexil.node.seams import FoldEntry, LogRecord
 
 A, B, C = 0x0A, 0x0B << 40, (1 << 64) - 1
@@ -74,8 +75,11 @@ def lane(
     field: str = "owner",
     generation: tuple[int, int] = (0, 0),
 ) -> FoldEntry:
-    entry = f"{lane_seq}/{seen_seq}".encode()
-    return FoldEntry(name, generation, field, incarnation, entry, lane_seq, seen_seq)
+    payload = f"{lane_seq}/{seen_seq}".encode()
+    lane_part = (lane_seq, lane_seq << 16, payload) if lane_seq else (0, 0, b"")
+    seen_part = (seen_seq, A, seen_seq) if seen_seq else (0, 0, 0)
+    (entry,) = cells.entries(cells.pack([incarnation, *lane_part, *seen_part]))
+    return FoldEntry(name, generation, field, incarnation, entry.packed, lane_seq, seen_seq)
 
 
 async def gather(batches: AsyncIterator[Sequence[_T]]) -> list[_T]:

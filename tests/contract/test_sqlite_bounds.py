@@ -26,7 +26,7 @@ async def test_an_append_of_too_many_records_is_refused_whole(
 ) -> None:
     monkeypatch.setattr(sqlite, "APPEND_RECORDS_MAX", 3)
     async with SqliteStore.open(path, causes=causes_of_row) as store:
-        with pytest.raises(ValueError, match="4 records in one append, more than 3"):
+        with pytest.raises(ValueError, match="4 records in one write, more than 3"):
             await store.append([row(A, seq) for seq in range(1, 5)])
         assert await gather(store.replay(after={})) == []
         most = [row(A, seq) for seq in range(1, 4)]
@@ -49,13 +49,13 @@ async def test_an_append_with_too_large_a_record_is_refused_whole(
 
 @pytest.mark.parametrize(
     ("incarnation", "seq"),
-    [(A, 0), (A, -1), (A, sqlite.SEQ_MAX + 1), (0, 1), (-1, 1), (sqlite.INCARNATION_MAX + 1, 1)],
+    [(A, 0), (A, -1), (A, sqlite_log.SEQ_MAX + 1), (0, 1), (-1, 1), (sqlite.INCARNATION_MAX + 1, 1)],
 )
 async def test_a_record_that_has_no_dot_is_refused(path: Path, incarnation: int, seq: int) -> None:
     async with SqliteStore.open(path, causes=causes_of_row) as store:
         with pytest.raises(ValueError, match="no dot"):
             await store.append([row(incarnation, seq)])
-        last = row(sqlite.INCARNATION_MAX, sqlite.SEQ_MAX)
+        last = row(sqlite.INCARNATION_MAX, sqlite_log.SEQ_MAX)
         await store.append([last])
         assert await gather(store.replay(after={})) == [last]
 

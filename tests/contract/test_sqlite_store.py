@@ -15,8 +15,9 @@ import trio.testing
 from tests.contract.faulty_connection import FaultyConnections, failing
 from tests.contract.rows import A, B, C, causes_of_row, gather, lane, row
 from vexil.node.adapters import sqlite_commit
-from vexil.node.adapters.sqlite import FOLD_CHUNK_ROWS, SqliteStore
-from vexil.node.adapters.sqlite_file import SCHEMA_VERSION
+from vexil.node.adapters.sqlite import SqliteStore
+from vexil.node.adapters.sqlite_fold import FOLD_CHUNK_ROWS
+from vexil.node.adapters.sqlite_migrations import SCHEMA_VERSION
 from vexil.node.seams import (
     JournalError,
     JournalFull,
@@ -200,15 +201,15 @@ async def test_a_damaged_member_row_is_said_by_name(path: Path) -> None:
 
 
 @pytest.mark.parametrize("later", [[], [[A, C]], [[A, C], 77], [[A, C], 77, "of a later version"]])
-async def test_a_member_row_of_another_version_is_read(path: Path, later: list[object]) -> None:
+async def test_a_member_row_of_an_earlier_version_is_read(path: Path, later: list[object]) -> None:
     async with SqliteStore.open(path) as store:
         await store.write_member(MemberRow("eu-1", 2, 3, B))
-        body = msgpack.packb([B, C, {"p": {A: 1}}, {"p": b"header"}, *later])
+        body = msgpack.packb([B, 0, {"p": {A: 1}}, {"p": b"header"}, *later])
         store._writer.execute("UPDATE member SET body = ?", (body,))
         forked = (A, C) if later else ()
         hlc = 77 if len(later) > 1 else 0
         assert await store.read_member("eu-1") == MemberRow(
-            "eu-1", 2, 3, B, C, {"p": {A: 1}}, {"p": b"header"}, forked, hlc
+            "eu-1", 2, 3, B, vv={"p": {A: 1}}, fold={"p": b"header"}, forked=forked, hlc=hlc
         )
 
 

@@ -46,7 +46,8 @@ async def test_a_slot_that_never_wrote_has_no_member_row(store: Store) -> None:
 
 async def test_a_member_row_comes_back_as_it_was_written(world: StoreWorld) -> None:
     row = MemberRow(
-        "eu-1", start=3, revision=9, incarnation=C, checkpoint=C,
+        "eu-1", start=3, revision=9, incarnation=C, checkpoint={"p": 1 << 40, "q": 0},
+        registration="00ff" * 4,
         vv={"p": {A: 1, C: (1 << 62) - 1}, "q": {}}, fold={"p": bytes(range(256)), "q": b""},
         forked=(A, B, C), hlc=(1 << 64) - 1,
     )  # fmt: skip

@@ -23,7 +23,9 @@ pytestmark = pytest.mark.xdist_group("e2e-copied-folders")
 
 COPIED = "us-2"
 WRITES = 10
-QUIET = {"forks": 0, "divergences": 0, "twins": 0, "damaged": 0, "aside": 0}
+QUIET = dict.fromkeys(
+    ("forks", "divergences", "twins", "unknown", "damaged", "aside", "repairs", "journal_full"), 0
+)
 
 
 class Clone:
@@ -48,7 +50,9 @@ class Clone:
 
     def is_ready(self) -> bool:
         try:
-            return self.ask("GET", "/readyz").is_success
+            # What the original has written since the copy was made, the copy has to get first.
+            ready = self.ask("GET", "/readyz").is_success
+            return ready and self.ask("GET", "/api/v1/status").json()["standing"] == "member"
         except httpx.TransportError:
             assert self.terminal.process.poll() is None, "\n".join(self.terminal.lines)
             return False
@@ -87,10 +91,9 @@ def test_two_processes_of_one_slot_write_on_and_no_write_of_either_is_lost(
     for name in NODES:
         kept = {item["id"]: item["fields"][0]["name"] for item in cluster.items(name, HISTORY)}
         assert acknowledged.items() <= kept.items()
-        status = cluster.status(name)
-        # Fresh names at each start: nothing has forked. Only the process whose slot was taken knows of the other.
-        assert status["alarms"] == {**QUIET, "twins": int(name == COPIED)}
-        assert status["projects"] == state
+        # Fresh names at each start: nothing has forked. Only the two of the slot know of each other.
+        assert alarms(cluster, name) == {**QUIET, "twins": int(name == COPIED)}
+        assert cluster.status(name)["projects"] == state
     assert clone.terminal.end() == 0
     # The addresses of the slot are those of the last process that took it; the first takes them back as it starts.
     cluster.kill(COPIED)
@@ -126,7 +129,7 @@ def test_a_node_on_an_old_copy_of_its_folder_gets_back_what_it_had_written_since
         flag = cluster.done(name, "GET", f"{FLAGS}/backed-up")
         assert (flag["description"], flag["owner"], flag["conflicts"]) == (f"{WRITES - 1}", "restored", [])
         assert {*changes, after} <= {item["id"] for item in cluster.items(name, HISTORY)}
-        assert cluster.status(name)["alarms"] == QUIET
+        assert alarms(cluster, name) == QUIET
 
 
 @pytest.mark.parametrize("name", ["eu-1", COPIED])
@@ -161,6 +164,11 @@ def test_the_first_node_starts_with_an_empty_disk_while_nobody_else_is_up(cluste
     cluster.settle()
 
 
+def alarms(cluster: Cluster, name: str) -> dict[str, int]:
+    """All but that a folder is an older copy: that one is right here, in whichever process hears of it."""
+    return {kind: count for kind, count in cluster.status(name)["alarms"].items() if kind != "restored"}
+
+
 def lose_disk(cluster: Cluster, name: str) -> None:
     for file in (cluster.data / name).glob("node.db*"):
         file.unlink()
@@ -169,4 +177,4 @@ def lose_disk(cluster: Cluster, name: str) -> None:
 def is_all_there(cluster: Cluster, changes: list[str]) -> None:
     for name in NODES:
         assert set(changes) <= {item["id"] for item in cluster.items(name, HISTORY)}
-        assert cluster.status(name)["alarms"] == QUIET
+        assert alarms(cluster, name) == QUIET

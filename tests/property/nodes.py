@@ -16,11 +16,13 @@ from vexil.crdt import cell as cells
 from vexil.crdt import change as changes
 from vexil.crdt import payload as payloads
 from vexil.crdt.change import NO_GENERATION, Change, Dot
+from vexil.crdt.frontier import Frontier, Verdict
 from vexil.crdt.generation import next_epoch, shown_generation
 from vexil.crdt.hlc import HybridClock
 from vexil.crdt.payload import TOMBSTONE
+from vexil.crdt.pen import NEW_GENERATION, CellWrite, Pen
 from vexil.crdt.policy import killed, latest
-from vexil.crdt.replica import EXISTS, NEW_GENERATION, CellWrite, Frontier, Pen, Replica, Verdict
+from vexil.crdt.replica import EXISTS, Replica
 
 AHEAD_LIMIT_MS = 60_000
 KILL = "kill/prod"

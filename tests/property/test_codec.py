@@ -17,8 +17,10 @@ from vexil.crdt import change as changes
 from vexil.crdt import payload as payloads
 from vexil.crdt.cell import live
 from vexil.crdt.change import GENESIS, NO_GENERATION, Change, Operation, Undecodable
+from vexil.crdt.frontier import Verdict
 from vexil.crdt.payload import TOMBSTONE, UNREADABLE, Payload
-from vexil.crdt.replica import EXISTS, CellWrite, Pen, Replica, Verdict
+from vexil.crdt.pen import CellWrite, Pen
+from vexil.crdt.replica import EXISTS, Replica
 
 SCALARS: st.SearchStrategy[Any] = st.one_of(
     st.none(),

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from tests.property.nodes import Node, World, assert_equal_replicas, reloaded, rows
 from vexil.crdt import cell as cells
+from vexil.crdt.frontier import Verdict
 from vexil.crdt.payload import TOMBSTONE
-from vexil.crdt.replica import Pen, Replica, Verdict, touched
+from vexil.crdt.pen import Pen
+from vexil.crdt.replica import Replica, touched
 
 INCARNATIONS = (5, 3, 1 << 63)
 steps = st.lists(

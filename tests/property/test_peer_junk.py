@@ -35,7 +35,11 @@ CODES = {
     "member.unknown",
     "method.unknown",
     "node.not_ready",
+    "node.busy",
+    "project.moved",
     "project.refused",
+    "project.unknown",
+    "snapshot.expired",
     "request.malformed",
 }
 good = Stranger(0xA1)
@@ -65,25 +69,44 @@ values = st.one_of(
     st.dictionaries(texts, st.one_of(flat, raws, integers, st.binary(max_size=12)), max_size=3),
 )
 NAMES = [
+    "after",
     "ages",
+    "announcements",
+    "at",
+    "below_floor",
+    "buckets",
     "changes",
+    "cursor",
+    "cut",
+    "first",
     "forked",
     "http_url",
     "incarnation",
     "more",
     "page_bytes",
+    "part",
     "peer_url",
     "project",
     "projects",
     "skip",
+    "versions",
     "vv",
+    "vv_hash",
     "wall_ms",
 ]
 likely: Mapping[str, st.SearchStrategy[object]] = {
+    "after": st.sampled_from([b"", b"/", b"/flag/mine", b"\xff"]),
+    "at": integers,
+    "buckets": st.binary(max_size=129),
+    "cursor": st.sampled_from(["", "1", "9", "x"]),
+    "cut": st.integers(0, 3),
+    "first": flat,
+    "part": st.sampled_from(["header", "objects", "keys", ""]),
     "ages": st.dictionaries(texts, integers, max_size=3),
     "changes": st.dictionaries(texts, raws, max_size=3),
     "http_url": texts,
     "forked": st.lists(integers, max_size=3),
+    "below_floor": st.lists(integers, max_size=3),
     "more": st.booleans(),
     "page_bytes": integers,
     "peer_url": texts,
@@ -91,6 +114,7 @@ likely: Mapping[str, st.SearchStrategy[object]] = {
     "projects": st.dictionaries(texts, st.binary(max_size=12), max_size=3),
     "skip": st.lists(integers, max_size=3),
     "vv": flat,
+    "vv_hash": texts,
     "wall_ms": integers,
 }
 maps = st.one_of(
@@ -102,7 +126,22 @@ callers = st.one_of(
     st.just(EU_2),
     st.builds(PeerIdentity, texts, st.sampled_from(["eu", "us", "", "a/b"])),
 )
-methods = st.sampled_from(["join", "digest", "pull", "push", "push", "snapshot", ""])
+methods = st.sampled_from(
+    [
+        "join",
+        "digest",
+        "pull",
+        "push",
+        "push",
+        "snapshot",
+        "snapshot",
+        "past",
+        "announce",
+        "tree",
+        "cells",
+        "",
+    ]
+)
 calls = st.lists(st.tuples(callers, methods, bodies), min_size=1, max_size=8)
 
 Call = tuple[PeerIdentity, str, bytes]
@@ -119,7 +158,7 @@ async def answer_of(engine: Engine, call: Call) -> tuple[bytes | None, str]:
 async def ask(engine: Engine, call: Call) -> None:
     """One call: an answer of the protocol, or a refusal that has changed nothing. A stranger can only join."""
     caller, method, _ = call
-    known = engine.is_member(caller.node)
+    known = engine.is_member(caller.node, "")
     before = state_of(engine)
     told, code = await answer_of(engine, call)
     if told is None:

@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vexil.crdt.change import NO_GENERATION, Change, Dot
+from vexil.crdt.frontier import Frontier, Verdict
 from vexil.crdt.generation import visible
 from vexil.crdt.payload import TOMBSTONE
-from vexil.crdt.replica import NEW_GENERATION, CellWrite, Frontier, Pen, Replica, Verdict
+from vexil.crdt.pen import NEW_GENERATION, CellWrite, Pen
+from vexil.crdt.replica import Replica
 from vexil.node.project import Project
 
 ENVIRONMENTS = ("dev", "prod")

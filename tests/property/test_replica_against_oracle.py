@@ -16,8 +16,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.property.nodes import Node, World, assert_equal_replicas
 from vexil.crdt import change as changes
 from vexil.crdt.change import Change
+from vexil.crdt.frontier import Frontier, Verdict
 from vexil.crdt.payload import TOMBSTONE
-from vexil.crdt.replica import EXISTS, NEW_GENERATION, CellWrite, Frontier, Verdict
+from vexil.crdt.pen import NEW_GENERATION, CellWrite
+from vexil.crdt.replica import EXISTS
 
 FLAGS = ("flag/a", "flag/b", "segment/c")
 FIELDS = ("description", "tag/x", "env/prod/rule/r")

@@ -1,7 +1,9 @@
 """P13 and P4: what nodes hold and show, judged by the event graph, which shares no code with the kernel.
 
 The graph is told every change with what its author had seen. For the workload's writes that is the vector that the
-client's decision saw with its own eyes, so that an error in ``deps`` cannot hide itself.
+client's decision saw with its own eyes, so that an error in ``deps`` cannot hide itself. Vectors leave out what is
+retired; whoever has seen a retirement has seen all of what it retires, and is judged so. What a node has collected as
+garbage (up to its floor: tombstones, and all of a deleted generation) need not be held any more.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from vexil.crdt import cell as cells
 from vexil.crdt.change import Change, Dot
 from vexil.crdt.flag_state import FlagState
 from vexil.crdt.payload import UNREADABLE, decode
-from vexil.crdt.schema import SYSTEM_PROJECT
+from vexil.crdt.replica import Replica
+from vexil.crdt.schema import RETIRED_OBJECT, SYSTEM_PROJECT
 from vexil.node.engine import Engine
 from vexil.node.project import Project
 
@@ -32,6 +35,7 @@ class OracleJudge:
         self._payloads: dict[tuple[Address, Dot], bytes] = {}
         self._seen: dict[tuple[str, Dot], dict[int, int]] = {}
         self._junk: set[Dot] = set()
+        self._retirements: dict[str, list[tuple[Dot, int, int]]] = {}
         self._known_good: set[tuple[str, frozenset[Dot], str]] = set()
 
     def node(self, slot: Slot, engine: Engine, record: Record) -> None:
@@ -39,7 +43,8 @@ class OracleJudge:
         for name in sorted(engine.projects):
             project = engine.projects[name]
             oracle = self._follow(name, record)
-            key = (name, frozenset(project.replica.vv.items()), project.replica.root_hash())
+            replica = project.replica
+            key = (name, frozenset({**replica.retired, **replica.vv}.items()), replica.root_hash())
             if key in self._known_good:
                 continue
             found = list(self._differences(oracle, project))
@@ -53,17 +58,25 @@ class OracleJudge:
 
     def _follow(self, name: str, record: Record) -> Oracle:
         oracle = self._oracles.setdefault(name, Oracle())
+        for dot, change in record.changes.get(name, {}).items():
+            if dot not in oracle.events:
+                for o in change.operations:
+                    if o.object == RETIRED_OBJECT:
+                        final = decode(o.payload).value
+                        assert isinstance(final, int)
+                        self._retirements.setdefault(name, []).append((dot, int(o.field, 16), final))
         for dot, change in sorted(record.changes.get(name, {}).items()):
             if dot not in oracle.events:
                 oracle.add(self._event(name, change, record))
         return oracle
 
     def _event(self, name: str, change: Change, record: Record) -> Event:
-        claimed = {**self._seen.get((name, (change.incarnation, change.seq - 1)), {}), **dict(change.deps)}
+        before = self._seen.get((name, (change.incarnation, change.seq - 1)), {})
+        claimed = self._with_retired(name, {**before, **dict(change.deps)})
         self._seen[name, change.dot] = claimed
         seen: Mapping[int, int] = claimed
         if change.idempotency is not None:
-            seen = record.authored_on[name, change.idempotency[0]]
+            seen = self._with_retired(name, record.authored_on[name, change.idempotency[0]])
             if claimed != {i: seq for i, seq in seen.items() if i != change.incarnation}:
                 record.violate("P13", f"{change.id} says that its author had seen {claimed}; it was {seen}")
         if change.author == junk.AUTHOR:
@@ -79,11 +92,22 @@ class OracleJudge:
             self._payloads[Address(o.object, o.generation, o.field), change.dot] = o.payload
         return Event(change.dot, change.hlc, seen, tuple(operations))
 
+    def _with_retired(self, name: str, seen: Mapping[int, int]) -> dict[int, int]:
+        """``seen``, and all of what the retirements in it have retired."""
+        whole = dict(seen)
+        before = -1
+        while before != len(whole):
+            before = len(whole)
+            for (by, seq), incarnation, final in self._retirements.get(name, ()):
+                if whole.get(by, 0) >= seq:
+                    whole[incarnation] = final
+        return whole
+
     # -- comparing
 
     def _differences(self, oracle: Oracle, project: Project) -> Iterable[str]:
         replica = project.replica
-        covered = dots(replica.vv)
+        covered = dots({**replica.retired, **replica.vv})
         unknown = [dot for dot in covered if dot not in oracle.events]
         if unknown:
             yield f"changes that nobody wrote are covered: {unknown[:3]}"
@@ -99,7 +123,9 @@ class OracleJudge:
             held = {
                 (ln.incarnation, ln.seq): (ln.hlc, ln.payload) for ln in cells.live(replica.cell(*address))
             }
-            if held != expected:
+            wrong = [dot for dot, said in held.items() if expected.get(dot) != said]
+            gone = expected.keys() - held.keys()
+            if wrong or not all(_collected(oracle, address, dot, replica, covered) for dot in gone):
                 yield f"{address} holds {sorted(held)}, the graph says {sorted(expected)}"
         if project.name != SYSTEM_PROJECT:
             for key in sorted(
@@ -149,3 +175,16 @@ class OracleJudge:
             yield f"{name} has tags {sorted(state.tags)}, the graph says {sorted(tags)}"
         if state.needs_review != oracle.needs_review(name, state.generation, covered):
             yield f"{name} needs review: {state.needs_review} ({EXISTENCE})"
+
+
+def _collected(
+    oracle: Oracle, address: Address, dot: Dot, replica: Replica, covered: Collection[Dot]
+) -> bool:
+    """Whether a node may have taken a surviving write out of its state."""
+    if replica.floor.get(dot[0], 0) < dot[1] and dot[0] not in replica.retired:
+        return False
+    survivors = oracle.survivors(address, covered)
+    if all(write.value is REMOVED for write in survivors.values()):
+        return True
+    existence = oracle.survivors(Address(address.object, address.generation, EXISTENCE), covered)
+    return bool(existence) and all(write.value is REMOVED for write in existence.values())

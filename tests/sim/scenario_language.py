@@ -1,5 +1,7 @@
 """The language of ``scenarios/*.txt``: one statement a line, done in order on a simulated cluster, ``#`` comments.
 
+More statements are in `tests.sim.scenario_faults`.
+
 Before the cluster::
 
     clocks show multiples of <ms>         coarse clocks: equal stamps become likely
@@ -23,7 +25,14 @@ What happens::
     wipe <node>                           a stopped one: disk and store are empty then
     found the project again at <node>     with the flags f and g, in a cluster of its own
     clone <node> as <name>                a copy of a stopped node; both then start with the same incarnation
+    launch <node> under the name of <node>  an empty machine that calls itself so; it need not become ready
+    evict <node> at <node>
+    return <node>                         as `vexil member return` at it; it is ready and a member again
+    return <node> and crash it after <n> old changes  and start it again
     hand <node> the last change of <node>
+    every page of a snapshot has <n> bytes
+    wait for a snapshot at <node>         until it is under way
+    forget the log at <node>              every row that its fold has, as if it were older than is kept
     wait <seconds>
 
 What must be so::
@@ -37,7 +46,14 @@ What must be so::
     expect <kind> alarm
     expect new incarnation of <node>
     expect everybody but <node> to keep the time
+    expect a snapshot at <node>           its fold is one that came as a whole
     expect nothing lost
+    expect standing <joining|member|unknown|evicted|restored> of <node> [within <seconds>]
+    expect refusal of a write at <node>
+    expect new registration of <node>
+    expect <n> members at <node> [within <seconds>]
+    expect everything of <node> back within <seconds>   each change that it had alone: once, issued again or parked
+    expect parked <flag> <value> at <node>
     converge within <seconds>
 """
 
@@ -62,16 +78,21 @@ from vexil.chaos.trace import Trace
 from vexil.chaos.workload import ENVIRONMENTS, PROJECT, flag_body
 from vexil.crdt import hlc as hlcs
 from vexil.crdt.change import Change
+from vexil.crdt.conflicts import RETURNED
 from vexil.crdt.flag_state import FlagState
 from vexil.crdt.schema import SYSTEM_PROJECT, flag_object
 from vexil.node.authoring import change_set, etag_of, put_project, unkill_flag
 from vexil.node.engine import Engine
-from vexil.node.gossip import messages
+from vexil.node.errors import NodeNotReady
+from vexil.node.gossip import messages, snapshots
+from vexil.node.membership import eviction
 from vexil.node.seams import PeerIdentity
 
 FLAGS = ("f", "g")
 SETUP_LIMIT_S = 20
 PATIENCE_S = 0.02
+STEPS_MAX = 5_000
+"""Steps of the loop in which a node's work that takes no time must have come somewhere."""
 Statement = Callable[..., Awaitable[None]]
 STATEMENTS: list[tuple[re.Pattern[str], Statement]] = []
 
@@ -106,6 +127,9 @@ class Scenario:
         self.cloned = False
         self.last: dict[str, Change] = {}
         self.incarnations: dict[str, int] = {}
+        self.registrations: dict[str, str] = {}
+        self.kept: dict[tuple[str, str], Any] = {}
+        """What statements keep for later ones, by kind and name."""
         self._nursery = nursery
         self._patches = patches
         self._cluster: SimulatedCluster | None = None
@@ -192,6 +216,7 @@ class Scenario:
         await self.converge(str(SETUP_LIMIT_S))
         for slot in cluster.slots.values():
             self.incarnations[slot.name] = self.engine(slot.name).incarnation
+            self.registrations[slot.name] = self.engine(slot.name).registration
 
     @statement(r"found the project again at (\S+)")
     async def found(self, node: str) -> None:
@@ -219,7 +244,8 @@ class Scenario:
         else:
             with trio.fail_after(SETUP_LIMIT_S):
                 await self.cluster.start(slot)
-            self.incarnations.setdefault(node, self.engine(node).incarnation)
+            if node not in self.incarnations:
+                self.incarnations[node] = self.engine(node).incarnation
 
     @statement(r"clone (\S+) as (\S+)")
     async def clone(self, node: str, name: str) -> None:
@@ -235,6 +261,28 @@ class Scenario:
             with trio.fail_after(SETUP_LIMIT_S):
                 await slot.process.ready.wait()
 
+    @statement(r"launch (\S+) under the name of (\S+)")
+    async def launch_namesake(self, node: str, original: str) -> None:
+        slot = self.slot(original)
+        if node not in self.cluster.slots:
+            self.cluster.add_namesake(node, slot)
+        self.cluster.launch(self.slot(node))
+
+    @statement(r"evict (\S+) at (\S+)")
+    async def evict(self, node: str, at: str) -> None:
+        engine = self.engine(at)
+        await engine.write(
+            SYSTEM_PROJECT,
+            lambda _: eviction(engine.directory, node, own=at, by="operator"),
+            author="operator",
+        )
+
+    @statement(r"return (\S+)")
+    async def come_back(self, node: str) -> None:
+        self.registrations[node] = self.engine(node).registration
+        self.engine(node).enrolment.return_now()
+        await self.expect_standing("member", node, str(SETUP_LIMIT_S), unlike=self.registrations[node])
+
     @statement(r"cut (\S+) (\S+)")
     async def cut(self, a: str, b: str) -> None:
         self.cluster.network.cut(a, b)
@@ -247,6 +295,26 @@ class Scenario:
     @statement(r"mend")
     async def mend(self) -> None:
         self.cluster.network.mend_all()
+
+    @statement(r"every page of a snapshot has (\d+) bytes")
+    async def small_snapshot_pages(self, size: str) -> None:
+        self._patches.enter_context(patch.object(snapshots, "PAGE_BYTES", int(size)))
+        self._patches.enter_context(patch.object(messages, "PAGE_BYTES_MIN", int(size)))
+
+    @statement(r"wait for a snapshot at (\S+)")
+    async def wait_for_snapshot(self, node: str) -> None:
+        progress = self.engine(node).snapshots.progress
+        await self._until(SETUP_LIMIT_S, lambda: PROJECT in progress, lambda: "not under way")
+
+    @statement(r"forget the log at (\S+)")
+    async def forget_log(self, node: str) -> None:
+        engine = self.engine(node)
+        assert engine.writer is not None
+        await engine.drain()
+        for name in engine.projects:
+            through = engine.writer.fold_stored.get(name, {})
+            await engine.seams.journal.trim(name, through)
+            await engine.seams.store.trim_changes(name, through)
 
     @statement(r"wait (\S+)")
     async def wait(self, seconds: str) -> None:
@@ -297,7 +365,8 @@ class Scenario:
     @statement(r"hand (\S+) the last change of (\S+)")
     async def hand(self, node: str, author: str) -> None:
         sender = PeerIdentity(self.slot(author).member, self.slot(author).region)
-        body = messages.encode({"changes": {PROJECT: [self.last[author].raw]}})
+        registration = self.engine(node).directory.members[sender.node].registration
+        body = messages.encode({"changes": {PROJECT: [self.last[author].raw]}, "as": registration})
         await self.engine(node).peer_service.serve(sender, "push", body)
 
     # -- judging
@@ -316,7 +385,8 @@ class Scenario:
             raise Unmet(f"it is {told()}")
 
     @statement(
-        r"expect (?!tags |killed |alive |one |new |nothing )(\S+) (\S+) (?:at (\S+)|everywhere)(?: within (\S+))?"
+        r"expect (?!tags |killed |alive |one |a |new |nothing |\d+ members )"
+        r"(\S+) (\S+) (?:at (\S+)|everywhere)(?: within (\S+))?"
     )
     async def expect(self, flag: str, value: str, node: str | None, seconds: str | None) -> None:
         def shown() -> dict[str, str]:
@@ -343,6 +413,90 @@ class Scenario:
         shown = {n: s.environments["prod"].kill for n in places if (s := self._flag(n, flag)) is not None}
         if not shown or any(kill is not (what == "killed") for kill in shown.values()):
             raise Unmet(f"kills are {shown}")
+
+    @statement(r"expect standing (\S+) of (\S+)(?: within (\S+))?")
+    async def expect_standing(
+        self, standing: str, node: str, seconds: str | None, *, unlike: str | None = None
+    ) -> None:
+        def shown() -> object:
+            engine = self.slot(node).engine
+            if engine is None or engine.registration == unlike:
+                return None
+            return engine.enrolment.standing if engine.ready or standing == "joining" else "not ready"
+
+        await self._until(float(seconds or 0), lambda: shown() == standing, shown)
+
+    @statement(r"expect refusal of a write at (\S+)")
+    async def expect_refusal(self, node: str) -> None:
+        try:
+            await self.write(node, {"op": "patch", "flag": "f", "patch": {"description": "taken"}})
+        except NodeNotReady:
+            return
+        raise Unmet("it was taken")
+
+    @statement(r"return (\S+) and crash it after (\d+) old changes")
+    async def come_back_and_crash(self, node: str, count: str) -> None:
+        self.registrations[node] = self.engine(node).registration
+        self.engine(node).enrolment.return_now()
+        with trio.fail_after(SETUP_LIMIT_S):
+            while (  # noqa: ASYNC110 - it looks at a node from outside
+                engine := self.slot(node).engine
+            ) is None or engine.coming_back is None:
+                await trio.sleep(PATIENCE_S)
+            await engine.until_ready()
+        # Nothing need take any time in a sound world: it is looked at between the steps of other tasks.
+        for _ in range(STEPS_MAX):
+            if self._progress(node)["done"] >= int(count):
+                break
+            await trio.lowlevel.checkpoint()
+        if self._progress(node)["finished"]:
+            raise Unmet("it was through before the crash")
+        await self.life("crash", node)
+        await self.life("start", node)
+
+    def _progress(self, node: str) -> dict[str, Any]:
+        engine = self.slot(node).engine
+        nothing = {"done": 0, "finished": False}
+        return nothing if engine is None or engine.coming_back is None else engine.coming_back.status()
+
+    @statement(r"expect everything of (\S+) back within (\S+)")
+    async def expect_back(self, node: str, seconds: str) -> None:
+        await self._until(
+            float(seconds),
+            lambda: bool(self._progress(node)["finished"]) and not self.slot(node).archives,
+            lambda: self._progress(node),
+        )
+        engine = self.engine(node)
+        replica = engine.projects[PROJECT].replica
+        written = self.record.changes[PROJECT]
+        alone = [c for dot, c in written.items() if replica.known(dot[0]) < dot[1]]
+        keys = [c.idempotency[0] for dot, c in written.items() if c.idempotency and c not in alone]
+        if not alone:
+            raise Unmet("it had nothing alone")
+        for change in alone:
+            wanted = {f"return/{change.id}", *(change.idempotency or ())[:1]}
+            found = [key for key in keys if key in wanted]
+            if len(found) != 1:
+                raise Unmet(f"{change.id} became {found}")
+
+    @statement(r"expect parked (\S+) (\S+) at (\S+)")
+    async def expect_parked(self, flag: str, value: str, node: str) -> None:
+        records = self.engine(node).projects[PROJECT].conflicts()
+        found = [r.siblings[0].value for r in records if r.kind == RETURNED and r.object == flag_object(flag)]
+        if found != [value]:
+            raise Unmet(f"they are {found}")
+
+    @statement(r"expect new registration of (\S+)")
+    async def expect_new_registration(self, node: str) -> None:
+        if self.engine(node).registration == self.registrations[node]:
+            raise Unmet("it is the old one")
+
+    @statement(r"expect (\d+) members at (\S+)(?: within (\S+))?")
+    async def expect_members(self, count: str, node: str, seconds: str | None) -> None:
+        def found() -> list[str]:
+            return [slot for slot, m in self.engine(node).directory.members.items() if m.registered]
+
+        await self._until(float(seconds or 0), lambda: len(found()) == int(count), found)
 
     @statement(r"expect one winner of (\S+) everywhere")
     async def expect_one_winner(self, flag: str) -> None:
@@ -382,6 +536,12 @@ class Scenario:
             ahead_ms = hlcs.milliseconds(self.engine(slot.name).clock.last) - slot.clock.wall_ms()
             if slot.name != node and ahead_ms > 1_000:
                 raise Unmet(f"{slot.name} is {ahead_ms} ms ahead")
+
+    @statement(r"expect a snapshot at (\S+)")
+    async def expect_snapshot(self, node: str) -> None:
+        writer = self.engine(node).writer
+        if writer is None or not writer.checkpoint(PROJECT):
+            raise Unmet("its fold has grown from its own log")
 
     @statement(r"expect nothing lost")
     async def expect_nothing_lost(self) -> None:

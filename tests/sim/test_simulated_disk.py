@@ -180,3 +180,70 @@ async def test_a_damaged_frame_is_left_out_and_a_lost_disk_is_empty() -> None:
     assert after.damaged_frames == 1
     disk.wipe()
     assert await left_on(disk) == []
+
+
+async def test_a_trim_that_is_killed_anywhere_leaves_the_rest_without_a_gap() -> None:
+    left = set()
+    for ticks in range(12):
+        disk = SimulatedDisk(random.Random(0))
+        journal = start(disk)
+        for seq in range(1, 21, 2):
+            await journal.append([row(A, seq), row(A, seq + 1), row(B, seq)])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(journal.trim, "p", {A: 17, B: 17})
+            for _ in range(ticks):
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        mine = [record.seq for record in await gather(journal.replay(after={})) if record.incarnation == A]
+        journal.kill()
+        disk.crash()
+        assert [record.seq for record in await left_on(disk) if record.incarnation == A] == mine
+        assert mine == list(range(mine[0], 21))
+        left.add(mine[0])
+        again = start(disk)
+        await again.trim("p", {A: 17, B: 17})
+        assert await left_on(disk) == [row(A, 18), row(A, 19), row(A, 20), row(B, 19)]
+    assert len(left) > 3
+
+
+async def test_a_trim_beside_appends_loses_none(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    for seed in range(20):
+        rng = random.Random(seed)
+        disk = SimulatedDisk(rng, DiskFaults(sync_ms_max=10))
+        journal = start(disk)
+        returned: list[int] = []
+
+        async def append(
+            number: int, journal: SimulatedJournal = journal, returned: list[int] = returned
+        ) -> None:
+            await trio.sleep(number / 1000)
+            await journal.append([row(A, number)])
+            returned.append(number)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(1, 40):
+                nursery.start_soon(append, number)
+            for _ in range(3):
+                await trio.sleep(rng.random() / 50)
+                await journal.trim("p", {A: 5})
+            await trio.sleep(rng.random() / 50)
+            journal.kill()
+            nursery.cancel_scope.cancel()
+        disk.crash()
+        found = {record.seq for record in await left_on(disk)}
+        assert {number for number in returned if number > 5} <= found
+
+
+async def test_a_trim_leaves_damaged_frames_and_the_torn_tail_to_the_next_start() -> None:
+    disk = SimulatedDisk(random.Random(0))
+    journal = start(disk)
+    for seq in range(1, 5):
+        await journal.append([row(A, seq)])
+    disk.flip_byte(1, 6)
+    journal = start(disk)
+    await journal.trim("p", {A: 3})
+    after = start(disk)
+    assert await gather(after.replay(after={})) == [row(A, 4)]
+    assert after.damaged_frames == 1

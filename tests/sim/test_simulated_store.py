@@ -9,10 +9,11 @@ import pytest
 import trio
 import trio.testing
 
-from tests.contract.rows import A, B, causes_of_row, gather, lane, row, tangled_rows, vector_of
+from tests.contract.rows import A, B, C, causes_of_row, gather, lane, row, tangled_rows, vector_of
 from vexil.chaos.process_life import ProcessDead
 from vexil.chaos.simulated_store import SimulatedRegion, SimulatedStore, StoreFaults
-from vexil.node.seams import MemberRow, SeamError, StoreIndeterminate, StoreUnavailable
+from vexil.crdt.garbage import FoldRemoval
+from vexil.node.seams import FoldEntry, MemberRow, SeamError, StoreIndeterminate, StoreUnavailable
 
 PLENTY = 1 << 30
 ROWS = [row(A, seq) for seq in range(1, 9)]
@@ -227,3 +228,158 @@ async def test_writing_until_it_is_done_ends_in_the_same_state_under_all_faults(
     member = await reader.read_member("eu-2")
     assert member is not None
     assert member.vv == {"p": {A: 59}}
+
+
+# Collecting, dropping, trimming
+
+
+def columns_of(entries: list[FoldEntry]) -> dict[str, tuple[int, int]]:
+    return {entry.object: (entry.lane_seq, entry.seen_seq) for entry in entries}
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_row_tombstones_and_cells_end_in_the_same_fold_in_whatever_order_they_land(
+    autojump_clock: trio.testing.MockClock, seed: int
+) -> None:
+    rng = random.Random(seed)
+    region = region_with(StoreFaults(timeout_late=1), seed)
+    store = region.connect("eu-1")
+    written: list[FoldEntry | FoldRemoval] = []
+    expected: dict[str, tuple[int, int]] = {}
+    for n in range(20):
+        # A row as one writer writes it: the lane, its end, the collection of both or of the end only, a new lane.
+        name, first, second = f"flag/{n:02}", rng.randint(1, 5), rng.randint(6, 9)
+        cells = [
+            lane(name, A, lane_seq=first),
+            lane(name, A, lane_seq=first, seen_seq=first),
+            lane(name, A, lane_seq=second, seen_seq=first),
+        ][: rng.randint(2, 3)]
+        tombstone = FoldRemoval(*cells[0][:4], first)
+        written += [*cells, tombstone]
+        if len(cells) == 3:
+            expected[name] = (second, 0)
+    rng.shuffle(written)
+    for what in written:
+        write = (
+            store.collect_fold("p", [what])
+            if isinstance(what, FoldRemoval)
+            else store.write_fold("p", [what])
+        )
+        with pytest.raises(StoreIndeterminate):
+            await write
+        region.land_ghosts(rng.randrange(3))
+    region.land_ghosts()
+    region.faults = CALM
+    assert columns_of(await gather(store.read_fold("p"))) == expected
+
+
+async def test_a_late_cell_under_a_row_tombstone_stays_dead_and_a_newer_one_lives(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    region = region_with(StoreFaults(timeout_late=1))
+    store = region.connect("eu-1")
+    cells = [
+        lane("flag/dead", A, lane_seq=3, seen_seq=3), lane("flag/half", A, lane_seq=7, seen_seq=3),
+        lane("flag/new", A, lane_seq=4),
+    ]  # fmt: skip
+    with pytest.raises(StoreIndeterminate):
+        await store.write_fold("p", cells)
+    region.faults = CALM
+    await store.collect_fold("p", [FoldRemoval(*cell[:4], 3) for cell in cells])
+    assert await gather(store.read_fold("p")) == []
+    assert region.land_ghosts() == 3
+    found = columns_of(await gather(store.read_fold("p")))
+    assert found == {"flag/half": (7, 0), "flag/new": (4, 0)}
+
+
+async def test_a_collection_that_times_out_in_part_is_made_whole_by_doing_it_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    entries = [lane(f"flag/{n}", A, lane_seq=2) for n in range(30)]
+    left = set()
+    for seed in range(20):
+        region = region_with(CALM, seed)
+        store = region.connect("eu-1")
+        await store.write_fold("p", entries)
+        region.faults = StoreFaults(timeout_partial=1)
+        removals = [FoldRemoval(*entry[:4], 2) for entry in entries[:20]]
+        with pytest.raises(StoreIndeterminate):
+            await store.collect_fold("p", removals)
+        region.faults = CALM
+        left.add(len(await gather(store.read_fold("p"))))
+        await store.collect_fold("p", removals)
+        region.land_ghosts()
+        assert await gather(store.read_fold("p")) == sorted(entries[20:])
+    assert len(left) > 3
+
+
+async def test_what_was_on_its_way_to_a_dropped_checkpoint_stays_dead(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    region = region_with(StoreFaults(timeout_late=1))
+    store = region.connect("eu-1")
+    with pytest.raises(StoreIndeterminate):
+        await store.write_fold("p", [lane("flag/a", A, lane_seq=1 << 40)], checkpoint=4)
+    region.faults = CALM
+    await store.drop_fold("p", 4)
+    await store.write_fold("p", [lane("flag/a", A, lane_seq=1)], checkpoint=5)
+    assert region.land_ghosts() == 1
+    assert await store.fold_checkpoints() == {"p": [5]}
+    with pytest.raises(AssertionError, match="used again"):
+        await store.write_fold("p", [lane("flag/a", A, lane_seq=1)], checkpoint=4)
+
+
+async def test_a_late_row_under_a_trim_stays_dead_and_one_that_is_written_later_lives(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    region = region_with(StoreFaults(timeout_late=1))
+    store = region.connect("eu-1")
+    with pytest.raises(StoreIndeterminate):
+        await store.write_changes(ROWS)
+    with pytest.raises(StoreIndeterminate):
+        await store.write_past("p", [row(B, 2), row(B, 1)])
+    region.faults = CALM
+    await store.trim_changes("p", {A: 5, B: 1})
+    region.land_ghosts()
+    assert await store.log_start("p") == {A: 5, B: 1}
+    await store.write_past("p", [row(A, 5)])
+    assert await store.log_start("p") == {A: 4, B: 1}
+
+
+async def test_a_past_with_holes_hides_no_row_of_the_history(autojump_clock: trio.testing.MockClock) -> None:
+    rows = tangled_rows(random.Random(5), count=60)
+    seen = set()
+    for seed in range(20):
+        region = region_with(CALM, seed)
+        store = region.connect("eu-1")
+        await store.write_changes(rows[40:])
+        region.faults = StoreFaults(timeout_partial=1)
+        with pytest.raises(StoreIndeterminate):
+            await store.write_past("p", rows[39::-1])
+        region.faults = CALM
+        found = [entry.raw for entry in await store.read_history("p", before=None, limit=99)]
+        assert len(found) == len(set(found))
+        assert {record.raw for record in rows[40:]} <= set(found)
+        seen.add(len(found))
+        await store.write_past("p", rows[39::-1])
+        region.land_ghosts()
+        whole = await store.read_history("p", before=None, limit=99)
+        assert sorted(entry.raw for entry in whole) == sorted(record.raw for record in rows)
+    assert len(seen) > 3
+
+
+async def test_a_trimmed_history_is_causal_whatever_the_order_of_writing() -> None:
+    rng = random.Random(9)
+    rows = tangled_rows(rng, count=120, incarnations=(A, B, C))
+    region = region_with(CALM)
+    store = region.connect("eu-1")
+    await store.write_changes(rng.sample(rows, len(rows)))
+    heads = vector_of(rows)
+    await store.trim_changes("p", {A: heads[A], B: heads[B] // 2, C: heads[C] // 3})
+    found = [entry.raw for entry in await store.read_history("p", before=None, limit=999)][::-1]
+    left = [r for r in rows if r.seq > {A: heads[A], B: heads[B] // 2, C: heads[C] // 3}[r.incarnation]]
+    assert sorted(found) == sorted(record.raw for record in left)
+    place = {(record.incarnation, record.seq): found.index(record.raw) for record in left}
+    for record in left:
+        mine = place[record.incarnation, record.seq]
+        assert all(place.get(cause, -1) < mine for cause in causes_of_row(record.raw))

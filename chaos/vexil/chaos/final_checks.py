@@ -56,16 +56,14 @@ def _served(project: Project) -> object:
 def _acknowledged_is_everywhere(cluster: SimulatedCluster, record: Record) -> None:
     for slot, engine in engines(cluster):
         for name, changes in record.changes.items():
-            vv = engine.projects[name].replica.vv
-            lost = [change.id for dot, change in changes.items() if vv.get(dot[0], 0) < dot[1]]
+            known = engine.projects[name].replica.known
+            lost = [change.id for dot, change in changes.items() if known(dot[0]) < dot[1]]
             if lost:
                 record.violate("P3", f"{slot.name} never got {lost[:5]} of {name} ({len(lost)} in all)")
     for write in record.writes:
         if write.outcome is Outcome.ACKNOWLEDGED and write.dot is not None:
             for slot, engine in engines(cluster):
-                if not any(
-                    p.replica.vv.get(write.dot[0], 0) >= write.dot[1] for p in engine.projects.values()
-                ):
+                if not any(p.replica.known(write.dot[0]) >= write.dot[1] for p in engine.projects.values()):
                     record.violate("P3", f"{slot.name} has lost {render_id(write.dot)}: {write.what}")
 
 

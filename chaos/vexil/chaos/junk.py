@@ -9,7 +9,7 @@ from random import Random
 from typing import Final
 
 from vexil.crdt import change as changes
-from vexil.crdt.cell import live
+from vexil.crdt.cell import EMPTY, has_value, live
 from vexil.crdt.change import GENESIS, NO_GENERATION, Change, Dot, Operation
 from vexil.crdt.replica import Replica
 from vexil.crdt.schema import environment_field, flag_object, kill_field, rule_field, tag_field
@@ -32,7 +32,12 @@ def unreadable_change(replica: Replica, flag: str, rng: Random) -> Change:
     """The first change of a new incarnation, on top of ``replica``: junk in cells of ``flag``, known and unknown."""
     incarnation = rng.getrandbits(63) | 1
     name = flag_object(flag)
-    generations = [g for g in replica.cells(name) if g != NO_GENERATION]
+    # Whoever has seen a delete writes no more into what it has deleted: elsewhere that may have been collected.
+    generations = [
+        generation
+        for generation, cells in replica.cells(name).items()
+        if generation != NO_GENERATION and has_value(cells.get("exists", EMPTY))
+    ]
     fields = [
         environment_field("prod", "default"),
         environment_field("prod", "enabled"),

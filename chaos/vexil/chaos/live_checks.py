@@ -15,7 +15,6 @@ from typing import Final
 from vexil.chaos.record import Record
 from vexil.chaos.simulated_cluster import Slot
 from vexil.chaos.trace import Trace
-from vexil.crdt import version_vector
 from vexil.crdt.cell import Lane, live
 from vexil.crdt.change import NO_GENERATION, Change, Dot
 from vexil.crdt.change import decode as decode_change
@@ -84,8 +83,7 @@ class LiveChecks:
             self._record.violate("P1", f"{slot.name} applied {name} twice")
         applied.add((project.name, change.dot))
         self._stamps_make_sense(slot, change, local=local)
-        vv = project.replica.vv
-        if not version_vector.covers(vv, change.deps) or (
+        if not project.replica.covers(dict(change.deps)) or (
             change.seq > 1 and (change.incarnation, change.seq - 1) not in self._record.changes[project.name]
         ):
             self._record.violate("P3", f"{slot.name} applied {name} before its causes")

@@ -16,6 +16,7 @@ import trio
 
 from vexil.chaos.determinism import Streams
 from vexil.chaos.process_life import ProcessDead, ProcessLife
+from vexil.chaos.simulated_archive import SimulatedArchive, row_of_nothing
 from vexil.chaos.simulated_clock import ClockFaults, SeededEntropy, SimulatedClock
 from vexil.chaos.simulated_disk import DiskFaults, SimulatedDisk, SimulatedJournal
 from vexil.chaos.simulated_network import NetworkFaults, SimulatedNetwork
@@ -23,14 +24,18 @@ from vexil.chaos.simulated_store import SimulatedRegion, StoreFaults
 from vexil.chaos.trace import Trace
 from vexil.crdt.change import Change
 from vexil.node.engine import Engine
-from vexil.node.engine_types import EngineSettings, Seams
+from vexil.node.engine_types import EngineSettings, MustReturn, Seams
 from vexil.node.project import Project
 from vexil.node.seams import JournalIndeterminate, LogRecord, PeerIdentity, StoreError
 from vexil.node.telemetry import Silence
 
 STOP_GRACE_MS: Final = 3_000
-_EXITS: Final = (ProcessDead, JournalIndeterminate, StoreError)
-"""What may end a process: killed; a disk that fails to sync; a store that does not answer while it loads."""
+RETURN_PAUSE_MS: Final = 500
+GARBAGE_INTERVAL_MS: Final = 1_000
+"""Shorter than in production: a simulation lasts some seconds, and what is collected must meet faults."""
+_EXITS: Final = (ProcessDead, JournalIndeterminate, StoreError, MustReturn)
+"""What may end a process: killed; a disk that fails to sync; a store that does not answer while it loads; a state that
+is over, in whose place it begins anew."""
 T = TypeVar("T")
 
 
@@ -165,6 +170,8 @@ class Slot:
         self.disk = disk
         self.clock = clock
         self.starts = 0
+        self.archives: list[SimulatedArchive] = []
+        """States of earlier registrations that have not all come back, oldest first."""
         self.process: _Process | None = None
 
     @property
@@ -225,6 +232,14 @@ class SimulatedCluster:
         slot.disk = SimulatedDisk(self.streams.stream("disk", *place), self.faults.disk)
         slot.store = SimulatedRegion(self.streams.stream("store", *place), self.faults.store)
         self.regions[slot.region] = slot.store
+        slot.archives.clear()
+
+    def add_namesake(self, name: str, original: Slot) -> Slot:
+        """A new, empty place (disk and embedded store) whose processes call themselves like those of ``original``."""
+        slot = self.add_slot(name, original.region)
+        slot.store = SimulatedRegion(self.streams.stream("store", name), self.faults.store)
+        slot.member = original.member
+        return slot
 
     def clone_slot(self, original: Slot, name: str) -> Slot:
         """A copy of a stopped place, its disk and its (embedded) store included, as a copied machine image is one."""
@@ -272,7 +287,11 @@ class SimulatedCluster:
             http_url=f"http://{slot.member}",
             seeds=tuple(other.url for other in self.slots.values() if other is not slot),
             bootstrap=slot is next(iter(self.slots.values())),
+            garbage_interval_ms=GARBAGE_INTERVAL_MS,
         )
+        archive = slot.archives[0] if slot.archives else None
+        if archive is not None:
+            archive.life = life
         entropy = self.streams.stream("entropy", *(place if entropy_of is None else (entropy_of,)))
         seams = Seams(
             clock=slot.clock,
@@ -283,6 +302,7 @@ class SimulatedCluster:
             rng=self.streams.stream("choices", *place),
             telemetry=gauges,
             log=gauges,
+            archive=archive,
         )
         engine = WatchedEngine(settings, seams, slot, self.watcher)
         process = _Process(life, trio.CancelScope(), engine, gauges)
@@ -312,13 +332,39 @@ class SimulatedCluster:
             errors = [e for e in _leaves(error) if isinstance(e, Exception)]
             if not all(isinstance(e, _EXITS) for e in errors):
                 self.watcher.died(slot, error)
+            alive = process.life.alive
             self.crash(slot, process)
             if not errors:
                 raise
+            returns = [e for e in errors if isinstance(e, MustReturn)]
+            if returns and alive:
+                self._give_up(slot, returns[0])
+                self._nursery.start_soon(self._begin_anew, slot, process)
             await trio.lowlevel.checkpoint_if_cancelled()
         finally:
             process.ready.set()
             process.ended.set()
+
+    def _give_up(self, slot: Slot, must: MustReturn) -> None:
+        """What a process does with its folder before it begins anew: the disk goes aside, the region is told."""
+        self.trace.add("return", slot.name, must.registration)
+        row = slot.store.member(slot.member)
+        if must.keep:
+            archive = SimulatedArchive(
+                slot.disk, row, slot.member, let_go=lambda: slot.archives.remove(archive)
+            )
+            slot.archives.append(archive)
+        place = (slot.name, "returned", slot.starts)
+        slot.disk = SimulatedDisk(self.streams.stream("disk", *place), self.faults.disk)
+        if row is not None:
+            slot.store.put_member(row_of_nothing(row))
+
+    async def _begin_anew(self, slot: Slot, ended: _Process) -> None:
+        await ended.ended.wait()
+        jitter = self.streams.stream("pause", slot.name, slot.starts).uniform(0.5, 1.5)
+        await trio.sleep(RETURN_PAUSE_MS * jitter / 1000)
+        if slot.process is ended:
+            self.launch(slot)
 
     def crash(self, slot: Slot, process: _Process | None = None) -> None:
         """Kill the process in ``slot`` at this very moment; the disk keeps what it had synced, perhaps more."""

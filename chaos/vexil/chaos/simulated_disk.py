@@ -7,7 +7,7 @@ whole or not at all. Time is ``trio.sleep`` and chance is the injected generator
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from zlib import crc32
@@ -70,6 +70,14 @@ class SimulatedDisk:
         """Make the first ``through`` frames safe from crashes."""
         self._synced = max(self._synced, min(through, len(self._frames)))
 
+    def rewrite(self, frame: int, content: bytes) -> None:
+        """Put other bytes in the place of a frame; none take the frame out. Done or not done, never torn."""
+        if content:
+            self._frames[frame] = content
+        else:
+            del self._frames[frame]
+            self._synced -= frame < self._synced
+
     def drop_last(self) -> None:
         """Remove the last frame: a process that starts cuts off a torn one."""
         self._frames.pop()
@@ -126,6 +134,7 @@ class SimulatedJournal:
         self._sync_turn = trio.Lock()
         self._sealed = False
         self._known: set[LogRecord] = set()
+        self._causes = causes
         self._log = SimulatedLog(causes)
         self._load()
 
@@ -170,6 +179,35 @@ class SimulatedJournal:
         await self.life.check()
         await trio.lowlevel.checkpoint()
         return self._log.page(project, after, through, limit_bytes)
+
+    async def trim(self, project: str, through: Mapping[int, int]) -> None:
+        """``Journal.trim``: frame by frame, the oldest first; what is not synced yet stays."""
+        await self.life.check()
+
+        def stays(record: LogRecord) -> bool:
+            return record.project != project or record.seq > through.get(record.incarnation, 0)
+
+        async with self._sync_turn:
+            try:
+                await self._trim_frames(stays)
+            finally:
+                # Cancelled or dead: what is on the disk counts.
+                left = {record for frame in self._disk.read() for record in _unframe(frame) or ()}
+                records, self._records = self._records, []
+                self._known = set()
+                self._log = SimulatedLog(self._causes)
+                self._keep([record for record in records if record in left])
+
+    async def _trim_frames(self, stays: Callable[[LogRecord], bool]) -> None:
+        frame = 0
+        while frame < self._disk.synced:
+            records = _unframe(self._disk.read()[frame]) or []
+            kept = [record for record in records if stays(record)]
+            if kept != records:
+                self._disk.rewrite(frame, _frame(kept) if kept else b"")
+                await trio.lowlevel.checkpoint()
+                await self.life.check()
+            frame += bool(kept or not records)
 
     async def _sync(self, through: int) -> None:
         # Whoever is first syncs for all that have written by then, as a group commit does.

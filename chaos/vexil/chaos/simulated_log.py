@@ -1,13 +1,19 @@
-"""The rows of a simulated journal or store, and how they are read: as the seam says, from memory."""
+"""The rows of a simulated journal or store, and how they are read: as the seam says, from memory.
+
+A trim is a tombstone over a range: a row that was on its way when it landed stays dead when it lands itself.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from vexil.node.causal_order import Causes, PlacedRecord, in_causal_order
 from vexil.node.seams import LogRecord
 
 _Rows = dict[int, list[PlacedRecord]]
+_Run = list[list[PlacedRecord]]
+"""Rows of one incarnation without a gap, ascending; those of one dot together."""
 
 
 class SimulatedLog:
@@ -17,25 +23,71 @@ class SimulatedLog:
         self._causes = causes
         self._rows: dict[str, dict[int, _Rows]] = {}
         self._places = 0
+        self._past_places = 0
+        self._trims: list[tuple[str, Mapping[int, int]]] = []
 
-    def add(self, record: LogRecord) -> None:
-        """Keep a row; the same bytes again change nothing, other bytes stay beside the first."""
+    @property
+    def trims(self) -> int:
+        """How many trims have landed: what ``add`` and ``add_past`` are told of a write that is sent now."""
+        return len(self._trims)
+
+    def add(self, record: LogRecord, *, sent_after: int | None = None) -> None:
+        """Keep a row; the same bytes again change nothing, other bytes stay beside the first.
+
+        ``sent_after`` is the number of trims that had landed when the write was sent; None: it is not late.
+        """
+        if self._is_dead(record, sent_after):
+            return
         by_incarnation = self._rows.setdefault(record.project, {})
         rows = by_incarnation.setdefault(record.incarnation, {}).setdefault(record.seq, [])
         if all(row.record.raw != record.raw for row in rows):
             self._places += 1
             rows.append(PlacedRecord(self._places, record))
 
+    def add_past(self, record: LogRecord, *, sent_after: int | None = None) -> None:
+        """`add`, in a place before every row that is here."""
+        if self._is_dead(record, sent_after):
+            return
+        rows = self._rows.setdefault(record.project, {}).setdefault(record.incarnation, {})
+        beside = rows.setdefault(record.seq, [])
+        if all(row.record.raw != record.raw for row in beside):
+            self._past_places -= 1
+            beside.append(PlacedRecord(self._past_places, record))
+
+    def trim(self, project: str, through: Mapping[int, int]) -> None:
+        """Drop the rows with ``seq <= through[i]``, now and when they land late."""
+        self._trims.append((project, dict(through)))
+        by_incarnation = self._rows.get(project, {})
+        for incarnation in list(by_incarnation):
+            kept = {s: r for s, r in by_incarnation[incarnation].items() if s > through.get(incarnation, 0)}
+            if kept:
+                by_incarnation[incarnation] = kept
+            else:
+                del by_incarnation[incarnation]
+        if not by_incarnation:
+            self._rows.pop(project, None)
+
+    def start(self, project: str) -> dict[int, int]:
+        """Per incarnation that has a row: the seq before its first one."""
+        return {i: min(rows) - 1 for i, rows in self._rows.get(project, {}).items()}
+
     def projects(self) -> Sequence[str]:
         """Names of the projects that have a row, ascending."""
         return sorted(self._rows)
 
     def whole(self, project: str) -> Sequence[LogRecord]:
-        """Every row that can be reached from the first of its incarnation, causes first."""
-        by_incarnation = self._rows.get(project, {})
-        return list(
-            self._read(project, {}, {incarnation: max(rows) for incarnation, rows in by_incarnation.items()})
-        )
+        """Every row, causes first as far as they are here; what is behind a gap of its incarnation comes later."""
+        runs = {incarnation: _runs(rows) for incarnation, rows in self._rows.get(project, {}).items()}
+        records: list[LogRecord] = []
+        while runs:
+            first = {incarnation: left.pop(0) for incarnation, left in runs.items()}
+            runs = {incarnation: left for incarnation, left in runs.items() if left}
+            records += in_causal_order(
+                {i: (placed for rows in run for placed in rows) for i, run in first.items()},
+                after={i: run[0][0].record.seq - 1 for i, run in first.items()},
+                causes=partial(self._causes_in, first),
+            )
+        return records
 
     def page(
         self, project: str, after: Mapping[int, int], through: Mapping[int, int], limit_bytes: int
@@ -49,6 +101,19 @@ class SimulatedLog:
                 break
             page.append(record)
         return page
+
+    def _causes_in(self, runs: Mapping[int, _Run], raw: bytes) -> Iterator[tuple[int, int]]:
+        """The causes that are given out with these runs: an order over what is here does not wait for the rest."""
+        for incarnation, seq in self._causes(raw):
+            run = runs.get(incarnation)
+            if run is not None and seq <= run[-1][0].record.seq:
+                yield incarnation, seq
+
+    def _is_dead(self, record: LogRecord, sent_after: int | None) -> bool:
+        return sent_after is not None and any(
+            project == record.project and record.seq <= through.get(record.incarnation, 0)
+            for project, through in self._trims[sent_after:]
+        )
 
     def _read(
         self, project: str, after: Mapping[int, int], through: Mapping[int, int]
@@ -65,3 +130,14 @@ def _between(rows: _Rows, low: int, high: int) -> Iterator[PlacedRecord]:
         if seq not in rows:
             return
         yield from rows[seq]
+
+
+def _runs(rows: _Rows) -> list[_Run]:
+    runs: list[_Run] = []
+    before = -1
+    for seq in sorted(rows):
+        if seq != before + 1:
+            runs.append([])
+        runs[-1].append(rows[seq])
+        before = seq
+    return runs

@@ -3,7 +3,7 @@
 A ``SimulatedRegion`` is the cluster: it outlives processes and is shared by the region's nodes. A ``SimulatedStore``
 is one process's session with it. A write is a set of independent mutations; each may be applied now, never, or as a
 *ghost*: after the answer, after the process's death, in any order. What a mutation does is decided by its own
-timestamps (member start and revision, lane and seen seq), so that late is the same as early.
+timestamps (member start and revision, lane and seen seq, a row tombstone's), so that late is the same as early.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ import trio
 
 from vexil.chaos.process_life import ProcessLife
 from vexil.chaos.simulated_log import SimulatedLog
+from vexil.crdt import cell as cells
+from vexil.crdt.garbage import FoldRemoval
 from vexil.node.causal_order import Causes, causes_of
-from vexil.node.fold_order import precedence
+from vexil.node.fold_order import without
 from vexil.node.seams import (
     AsideRecord,
     FoldEntry,
@@ -76,8 +78,52 @@ class _Fate(Enum):
 
 
 @dataclass(slots=True)
+class _Fold:
+    """One checkpoint of a slot's fold of one project."""
+
+    rows: dict[_FoldKey, FoldEntry] = field(default_factory=dict)
+    tombstones: dict[_FoldKey, int] = field(default_factory=dict)
+    """Per row: up to which timestamp what was written to it is dead, however late it lands."""
+    dropped: bool = False
+
+    def put(self, entry: FoldEntry) -> None:
+        """Write both columns; each stays as it is if the row has it with a higher timestamp."""
+        key = entry[:4]
+        alive = without(entry, self.tombstones.get(key, 0))
+        if alive is None or self.dropped:
+            return
+        old = self.rows.get(key)
+        self.rows[key] = alive if old is None else _columns(old, alive)
+
+    def bury(self, removal: FoldRemoval) -> None:
+        """Write a row tombstone."""
+        key, timestamp = removal[:4], removal.timestamp
+        self.tombstones[key] = max(timestamp, self.tombstones.get(key, 0))
+        old = self.rows.get(key)
+        left = None if old is None else without(old, timestamp)
+        if left is not None:
+            self.rows[key] = left
+        elif old is not None:
+            del self.rows[key]
+
+    def drop(self) -> None:
+        """Write a tombstone over all of it, above every timestamp."""
+        self.rows.clear()
+        self.tombstones.clear()
+        self.dropped = True
+
+
+def _columns(one: FoldEntry, other: FoldEntry) -> FoldEntry:
+    """Per column the one with the higher timestamp; of equal ones the larger."""
+    joined = cells.join(cells.from_entries((one.entry,)), cells.from_entries((other.entry,)))
+    (row,) = cells.entries(joined)
+    return one._replace(entry=row.packed, lane_seq=row.lane_seq, seen_seq=row.seen_seq)
+
+
+@dataclass(slots=True)
 class _Slot:
-    folds: dict[str, dict[_FoldKey, FoldEntry]] = field(default_factory=dict)
+    folds: dict[tuple[str, int], _Fold] = field(default_factory=dict)
+    """By project and checkpoint."""
     aside: dict[tuple[str, bytes], AsideRecord] = field(default_factory=dict)
 
 
@@ -143,13 +189,9 @@ class SimulatedRegion:
         """The slot's newest row."""
         return self._members.get(slot)
 
-    def put_entry(self, slot: str, project: str, entry: FoldEntry) -> None:
-        """Keep a fold entry unless one of the same or a higher precedence is there."""
-        fold = self.slot(slot).folds.setdefault(project, {})
-        key = entry[:4]
-        old = fold.get(key)
-        if old is None or precedence(entry) > precedence(old):
-            fold[key] = entry
+    def fold(self, slot: str, project: str, checkpoint: int = 0) -> _Fold:
+        """A stored fold of a slot."""
+        return self.slot(slot).folds.setdefault((project, checkpoint), _Fold())
 
 
 class SimulatedStore:
@@ -184,7 +226,8 @@ class SimulatedStore:
 
     async def write_changes(self, records: Sequence[LogRecord]) -> None:
         """``Store.write_changes``."""
-        await self._write([partial(self._region.log.add, record) for record in records])
+        log = self._region.log
+        await self._write([partial(log.add, record, sent_after=log.trims) for record in records])
 
     async def read_changes(
         self, project: str, *, after: Mapping[int, int], through: Mapping[int, int], limit_bytes: int
@@ -216,21 +259,59 @@ class SimulatedStore:
         await self._begin_read()
         return self._region.log.projects()
 
-    async def write_fold(self, project: str, entries: Sequence[FoldEntry]) -> None:
+    async def log_start(self, project: str) -> Mapping[int, int]:
+        """``Store.log_start``."""
+        await self._begin_read()
+        return self._region.log.start(project)
+
+    async def trim_changes(self, project: str, through: Mapping[int, int]) -> None:
+        """``Store.trim_changes``: a range tombstone per incarnation."""
+        log = self._region.log
+        await self._write([partial(log.trim, project, {i: seq}) for i, seq in sorted(through.items())])
+
+    async def write_past(self, project: str, records: Sequence[LogRecord]) -> None:
+        """``Store.write_past``. Raises ValueError for a record of another project."""
+        if any(record.project != project for record in records):
+            raise ValueError(f"the past of {project} with a record of another project")
+        log = self._region.log
+        await self._write([partial(log.add_past, record, sent_after=log.trims) for record in records])
+
+    async def write_fold(self, project: str, entries: Sequence[FoldEntry], *, checkpoint: int = 0) -> None:
         """``Store.write_fold``."""
+        fold = self._region.fold(self._slot, project, checkpoint)
+        assert not fold.dropped, "the number of a dropped checkpoint is used again"
+        await self._write([partial(fold.put, entry) for entry in entries])
 
-        def put(entry: FoldEntry) -> None:
-            self._region.put_entry(self._slot, project, entry)
-
-        await self._write([partial(put, entry) for entry in entries])
-
-    async def read_fold(self, project: str) -> AsyncIterator[Sequence[FoldEntry]]:
+    async def read_fold(self, project: str, *, checkpoint: int = 0) -> AsyncIterator[Sequence[FoldEntry]]:
         """``Store.read_fold``; as in Cassandra each batch is as of its own reading."""
-        fold = self._region.slot(self._slot).folds.get(project, {})
-        keys = sorted(fold)
+        rows = self._region.fold(self._slot, project, checkpoint).rows
+        keys = sorted(rows)
         for start in range(0, len(keys), FOLD_BATCH_ROWS):
             await self._begin_read()
-            yield [fold[key] for key in keys[start : start + FOLD_BATCH_ROWS]]
+            # What has been collected meanwhile is not there any more.
+            batch = [rows[key] for key in keys[start : start + FOLD_BATCH_ROWS] if key in rows]
+            if batch:
+                yield batch
+
+    async def collect_fold(
+        self, project: str, removals: Sequence[FoldRemoval], *, checkpoint: int = 0
+    ) -> None:
+        """``Store.collect_fold``: each tombstone is a mutation of its own."""
+        fold = self._region.fold(self._slot, project, checkpoint)
+        await self._write([partial(fold.bury, removal) for removal in removals])
+
+    async def fold_checkpoints(self) -> Mapping[str, Sequence[int]]:
+        """``Store.fold_checkpoints``."""
+        await self._begin_read()
+        found: dict[str, list[int]] = {}
+        for (project, checkpoint), fold in sorted(self._region.slot(self._slot).folds.items()):
+            if fold.rows:
+                found.setdefault(project, []).append(checkpoint)
+        return found
+
+    async def drop_fold(self, project: str, checkpoint: int) -> None:
+        """``Store.drop_fold``: one tombstone over all of it."""
+        await self._write([self._region.fold(self._slot, project, checkpoint).drop])
 
     async def put_aside(self, record: AsideRecord) -> None:
         """``Store.put_aside``: one per project and bytes, the first report stays."""

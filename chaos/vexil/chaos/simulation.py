@@ -50,6 +50,9 @@ A retry of a change that its node has lost with an unsynced disk is told that it
 SETTLE_S: Final = (CALL_TIMEOUT_MS + PUSH_PAUSE_MS_MAX) / 1000 + 0.5
 """A call that was lost just before the heal times out, and what was queued behind it is still pushed."""
 IDLE_S: Final = 8.0
+TIDY_S: Final = 12.0
+"""Nothing is written for so long: every announcement has gone round, and what has ended has been retired."""
+TIDY_LIMIT_S: Final = 120.0
 """Longer than two rounds of digests to every region."""
 GOSSIP: Final = GossipSettings()
 CONVERGENCE_LIMIT_S: Final = (2 * GOSSIP.interval_remote_ms + 2 * GOSSIP.interval_region_ms) / 1000 + 0.5
@@ -142,6 +145,7 @@ class _Simulation:
                 "P9", "after the heal, not every node was ready or not every client had its answer"
             )
         await self._converge(cluster)
+        await self._be_tidy(cluster)
         await self._be_quiet(cluster)
         self._judge_all(cluster)
         final_checks.check_all(cluster, self.record, self.live)
@@ -212,10 +216,12 @@ class _Simulation:
                 undecodable_change(rng),
                 unreadable_change(engine.projects[PROJECT].replica, flag, rng).raw,
             ]
-            body = messages.encode({"changes": {PROJECT: raws}})
             sender = PeerIdentity(
                 *rng.choice([(s.name, s.region) for s in cluster.slots.values() if s is not slot])
             )
+            member = engine.directory.members.get(sender.node)
+            registration = "" if member is None else member.registration
+            body = messages.encode({"changes": {PROJECT: raws}, "as": registration})
             try:
                 await engine.peer_service.serve(sender, "push", body)
             except PeerRefused:
@@ -239,6 +245,22 @@ class _Simulation:
                 await trio.sleep_forever()
             await trio.sleep(0.05)
         self.convergence_s = trio.current_time() - began_s
+
+    async def _be_tidy(self, cluster: SimulatedCluster) -> None:
+        """Return when the nodes have nothing of their own to write any more: incarnations that have ended."""
+        began_s = unchanged_s = trio.current_time()
+        before: object = None
+        while trio.current_time() - unchanged_s < TIDY_S:
+            if trio.current_time() - began_s > TIDY_LIMIT_S:
+                self.record.violate("P8", f"a converged cluster still writes after {TIDY_LIMIT_S} s")
+                await trio.sleep_forever()
+            now = [
+                {n: dict(p.replica.vv) for n, p in e.projects.items()}
+                for _, e in final_checks.engines(cluster)
+            ]
+            if now != before:
+                before, unchanged_s = now, trio.current_time()
+            await trio.sleep(0.25)
 
     async def _be_quiet(self, cluster: SimulatedCluster) -> None:
         await trio.sleep(SETTLE_S)

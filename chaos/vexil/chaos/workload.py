@@ -210,9 +210,9 @@ class Administrator:
             self._record.violate("P13", f"{write.what}: a retry of {write.dot} was told {written.dot}")
         write.outcome, write.dot, write.durability = Outcome.ACKNOWLEDGED, written.dot, written.durability
         engine = slot.engine
-        own = {} if engine is None else engine.projects[PROJECT].replica.vv
-        for vv in (written.token, own):
-            if engine is not None and not version_vector.covers(vv, [written.dot]):
+        if engine is not None:
+            shown = engine.projects[PROJECT].replica.covers(dict([written.dot]))
+            if not (shown and version_vector.covers(written.token, [written.dot])):
                 self._record.violate(
                     "P6", f"{slot.name} acknowledged {written.change_id} and does not show it"
                 )

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
+from vexil.crdt.change import INCARNATION_MAX, SEQ_MAX
 from vexil.crdt.payload import is_tombstone
 
 WIDTH = 7
@@ -159,6 +160,20 @@ def put(
     _join_lane(flat, _place(flat, incarnation), seq, hlc, payload)
 
 
+def tombstones_beside(flat: Flat, incarnation: int) -> list[tuple[int, int]]:
+    """The dots of live tombstones of others than ``incarnation``."""
+    return [
+        (flat[i], flat[i + 1])
+        for i in range(0, len(flat), WIDTH)
+        if flat[i + 1] > flat[i + 4] and flat[i] != incarnation and is_tombstone(flat[i + 3])
+    ]
+
+
+def replace(flat: Flat, dot: tuple[int, int], *, by: tuple[int, int]) -> None:
+    """Raise ``seen`` over ``dot``, in place."""
+    _join_seen(flat, _place(flat, dot[0]), dot[1], *by)
+
+
 def join(left: bytes, right: bytes) -> bytes:
     """The least upper bound: commutative, associative, idempotent."""
     flat = _unpack(left)
@@ -196,6 +211,62 @@ def from_entries(packed: Sequence[bytes]) -> bytes:
     else:
         header = b"\xdd" + items.to_bytes(4, "big")
     return header + (packed[0] if len(packed) == 1 else b"".join(packed))
+
+
+def check(cell: object) -> bool:
+    """Whether bytes from a peer or a file are a cell, and the very bytes that this module makes of it. Total."""
+    return checked(cell) is not None
+
+
+def checked(cell: object) -> Flat | None:
+    """`unpacked`, of bytes from a peer or a file: None if they fail the `check`. Total."""
+    if type(cell) is not bytes:
+        return None
+    try:
+        flat: object = _unpack(cell, timestamp=0)
+        if type(flat) is not list or not flat or len(flat) % WIDTH or _pack(flat) != cell:
+            return None
+    except Exception:  # noqa: BLE001 - msgpack raises a dozen types on junk
+        return None
+    if len(flat) == WIDTH:
+        return flat if _is_entry(*flat) and flat[0] else None
+    last = 0
+    for i in range(0, len(flat), WIDTH):
+        if not _is_entry(*flat[i : i + WIDTH]) or flat[i] <= last:
+            return None
+        last = flat[i]
+    return flat
+
+
+def _is_entry(  # noqa: PLR0911, PLR0917 - every cell of a snapshot comes through here: no loop, no slices
+    incarnation: object,
+    seq: object,
+    hlc: object,
+    payload: object,
+    seen_seq: object,
+    by_incarnation: object,
+    by_seq: object,
+) -> bool:
+    if type(payload) is not bytes:
+        return False
+    if type(incarnation) is not int or not 0 <= incarnation <= INCARNATION_MAX:
+        return False
+    if type(seq) is not int or not 0 <= seq <= SEQ_MAX:
+        return False
+    if type(hlc) is not int or not 0 <= hlc <= INCARNATION_MAX:
+        return False
+    if type(seen_seq) is not int or not 0 <= seen_seq <= SEQ_MAX:
+        return False
+    if type(by_incarnation) is not int or not 0 <= by_incarnation <= INCARNATION_MAX:
+        return False
+    if type(by_seq) is not int or not 0 <= by_seq <= SEQ_MAX:
+        return False
+    # An absent part is written in one way only.
+    if not seq and (not seen_seq or hlc or payload):
+        return False
+    if seen_seq:
+        return by_incarnation > 0 and by_seq > 0
+    return not by_incarnation and not by_seq
 
 
 def _place(flat: Flat, incarnation: int) -> int:

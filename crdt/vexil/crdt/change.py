@@ -30,9 +30,13 @@ GENESIS: Final = bytes(CHAIN_BYTES)
 """``previous`` of an incarnation's first change."""
 NO_GENERATION: Final = (0, 0)
 """The generation of cells that belong to none."""
+EXISTS: Final = "exists"
+"""The field of a generation whose live value says that the generation exists."""
 
-_INCARNATION_MAX = (1 << 64) - 1
-_SEQ_MAX = (1 << 62) - 1
+INCARNATION_MAX: Final = (1 << 64) - 1
+SEQ_MAX: Final = (1 << 62) - 1
+_INCARNATION_MAX = INCARNATION_MAX
+_SEQ_MAX = SEQ_MAX
 _ITEMS_MAX = 1 << 19
 """Of any array or map in a change: a flat vector of as many incarnations as a peer may have."""
 _ID_DIGITS = 16

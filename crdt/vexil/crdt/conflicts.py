@@ -27,6 +27,8 @@ KILL_RACE: Final = "off-wins"
 NEEDS_REVIEW: Final = "needs-review"
 CONCURRENT_CREATE: Final = "concurrent-create"
 RULES_AND_TARGETING: Final = "rules-and-targeting"
+# A change that a node could not issue again when it came back:
+RETURNED: Final = "returned"
 # Defects:
 UNREADABLE_VALUE: Final = "unreadable"
 INVALID_VALUE: Final = "invalid"
@@ -53,6 +55,8 @@ class Sibling:
     incarnation: int
     removed: bool = False
     readable: bool = True
+    place: tuple[str, str] | None = None
+    """``(node, region)`` where that cannot be told by the incarnation, whose record may not be known any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,8 @@ class ConflictRecord:
     winner: str | None
     siblings: tuple[Sibling, ...]
     generation: Dot
+    reason: str = ""
+    """Of a parked change: why it was not issued again."""
 
 
 def conflict_id(path: Sequence[object], dots: Sequence[Dot]) -> str:

@@ -10,25 +10,27 @@ Pure and synchronous: a change becomes visible as a whole or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from sys import intern
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgpack
 
 from vexil.crdt import cell as cells
 from vexil.crdt import change as changes
-from vexil.crdt import payload as payloads
-from vexil.crdt.change import CHAIN_BYTES, GENESIS, NO_GENERATION, Change, Dot, Operation
+from vexil.crdt import retired as retirement
+from vexil.crdt import version_vector
+from vexil.crdt.cell import Flat
+from vexil.crdt.change import CHAIN_BYTES, GENESIS, NO_GENERATION, Change, Dot
+from vexil.crdt.cut import CUTS_MAX, Cut, TooManyCuts
+from vexil.crdt.frontier import Frontier, Verdict
+from vexil.crdt.garbage import FoldRemoval, collected_object
 from vexil.crdt.payload import is_tombstone
+from vexil.crdt.schema import RETIRED_OBJECT
 
-EXISTS = "exists"
+EXISTS: Final = changes.EXISTS
 """The field of a generation whose live value says that the generation exists."""
-NEW_GENERATION: Final = (-1, -1)
-"""As the generation of a `CellWrite`: the dot of the change that will carry it."""
 HASH_BITS = 128
 HASH_BYTES = HASH_BITS // 8
 _HASH_MASK = (1 << HASH_BITS) - 1
@@ -39,31 +41,6 @@ _from_bytes = int.from_bytes
 
 Cells = dict[str, bytes]
 Generations = dict[Dot, Cells]
-
-
-class Verdict(Enum):
-    """What a change is to a replica."""
-
-    NEXT = "next"
-    """It can be applied now."""
-    DUPLICATE = "duplicate"
-    """It has been applied."""
-    WAITING = "waiting"
-    """A change before it, or one that its author had seen, is not here yet."""
-    FORK = "fork"
-    """Another change with the same dot, or with another past of the same incarnation, is here."""
-    OVERCLAIM = "overclaim"
-    """It says that it replaces a lane which its author cannot have seen."""
-
-
-@dataclass(frozen=True, slots=True)
-class CellWrite:
-    """What an author wants to be in one cell: JSON data or `payload.TOMBSTONE`."""
-
-    object: str
-    generation: Dot
-    field: str
-    value: Any
 
 
 class TouchedCell(NamedTuple):
@@ -78,13 +55,20 @@ class TouchedCell(NamedTuple):
 class Replica:
     """The cells, version vector and root hash of one project. Not thread-safe; no method yields."""
 
-    __slots__ = ("_chains", "_deps", "objects", "root", "vv")
+    __slots__ = ("_chains", "_cuts", "_deps", "above_floor", "floor", "objects", "retired", "root", "vv")
 
     def __init__(self) -> None:
         """An empty project: the state of the empty log."""
         self.objects: dict[str, Generations] = {}
         self.vv: dict[int, int] = {}
+        self.floor: dict[int, int] = {}
+        """Up to where garbage may have been taken out of this state."""
+        self.retired: dict[int, int] = {}
+        """Incarnations that write no more and are in no vector, with their final seq. What the cells say."""
         self.root = 0
+        self.above_floor: set[int] = set()
+        """Incarnations whose author is known to have seen all of the floor: what an author has seen only grows."""
+        self._cuts: list[Cut] = []
         self._chains: dict[int, bytes] = {}
         self._deps: dict[int, dict[int, int]] = {}
 
@@ -110,6 +94,29 @@ class Replica:
         """All that the incarnation's newest applied change had seen, other incarnations only."""
         return self._deps.get(incarnation, {})
 
+    def known(self, incarnation: int) -> int:
+        """The seq of the incarnation's newest change that is in this state; 0 if there is none."""
+        return self.vv.get(incarnation) or self.retired.get(incarnation, 0)
+
+    def covers(self, vv: Mapping[int, int]) -> bool:
+        """Whether everything in ``vv`` is in this state. All that a retired incarnation wrote is."""
+        mine, retired = self.vv, self.retired
+        return all(mine.get(i, 0) >= seq or i in retired for i, seq in vv.items())
+
+    def cut(self) -> Cut:
+        """This state as it is now, for as long as the cut is open. Raises TooManyCuts over `CUTS_MAX`."""
+        if len(self._cuts) >= CUTS_MAX:
+            raise TooManyCuts(f"{CUTS_MAX} cuts are open")
+        cut = Cut(
+            vv=self.vv,
+            floor=self.floor,
+            header=self.header(),
+            objects=self.objects,
+            on_close=self._cuts.remove,
+        )
+        self._cuts.append(cut)
+        return cut
+
     def root_hash(self) -> str:
         """Hex hash of the live state: equal for equal version vectors."""
         return f"{self.root:032x}"
@@ -127,7 +134,7 @@ class Replica:
         for name in sorted(self.objects):
             generations = self.objects[name]
             for generation in sorted(generations):
-                if self._counts(generation, generations[generation]):
+                if generation_counts(generation, generations[generation]):
                     for field in sorted(generations[generation]):
                         yield from _records(name, generation, field, generations[generation][field])
 
@@ -151,16 +158,24 @@ class Replica:
         last: tuple[str, Dot] | None = None
         fields: Cells = {}
         counts = False
+        retires = False
         for name, generation, field, payload, seen in change.operations:
             if last != (name, generation):
                 last = (name, generation)
+                if self._cuts:
+                    self._keep(name)
+                retires = retires or name == RETIRED_OBJECT
                 fields = self.objects.setdefault(name, {}).setdefault(generation, {})
-                counts = self._counts(generation, fields)
+                counts = generation_counts(generation, fields)
             # Unpacked once, summed before and after: this loop is the cost of every received change.
             flat = cells.unpacked(fields.get(field, cells.EMPTY))
-            sum_before = _sum(name, generation, field, flat)
+            sum_before = cell_sum(name, generation, field, flat)
             cells.put(flat, dot=dot, hlc=hlc, payload=payload, replaced=seen)
-            sum_after = _sum(name, generation, field, flat)
+            if len(flat) > cells.WIDTH * (1 + len(seen)) and (
+                removed := cells.tombstones_beside(flat, incarnation)
+            ):
+                self._replace_collected(flat, change, removed)
+            sum_after = cell_sum(name, generation, field, flat)
             fields[intern(field)] = cells.pack(flat)
             if field != EXISTS or generation == NO_GENERATION:
                 if counts:
@@ -172,7 +187,7 @@ class Replica:
                 root += sum_after - sum_before
             elif counts or now_counts:
                 others = sum(
-                    _sum(name, generation, f, cells.unpacked(c)) for f, c in fields.items() if f != EXISTS
+                    cell_sum(name, generation, f, cells.unpacked(c)) for f, c in fields.items() if f != EXISTS
                 )
                 root += others + sum_after if now_counts else 0
                 root -= others + sum_before if counts else 0
@@ -182,15 +197,141 @@ class Replica:
         self._chains[incarnation] = change.chain
         if change.deps:
             self._deps.setdefault(incarnation, {}).update(change.deps)
+            if self.retired:
+                self._forget(incarnation, self.retired)
+        if retires:
+            self._retire(retirement.of_change(change))
 
-    @staticmethod
-    def _counts(generation: Dot, fields: Mapping[str, bytes]) -> bool:
-        return generation == NO_GENERATION or cells.has_value(fields.get(EXISTS, cells.EMPTY))
+    def _replace_collected(self, flat: Flat, change: Change, removed: Sequence[Dot]) -> None:
+        """Tombstones that the author had seen are replaced, also when they were garbage there and he saw them no more.
+
+        A retired incarnation is in the past of every change that is new anywhere.
+        """
+        past = dict(self.deps_of(change.incarnation))
+        past.update(change.deps)
+        for incarnation, seq in removed:
+            if past.get(incarnation, 0) >= seq or incarnation in self.retired:
+                cells.replace(flat, (incarnation, seq), by=change.dot)
+
+    def _keep(self, name: str) -> None:
+        """The object is about to be changed: what open cuts show of it stays as it is."""
+        generations = self.objects.get(name)
+        # Every one of them has to be told: no short cut.
+        shown = sum(cut.keep(name, generations) for cut in self._cuts)
+        if shown and generations is not None:
+            self.objects[name] = {generation: fields.copy() for generation, fields in generations.items()}
+
+    # -- retirement and garbage
+
+    def _retire(self, finals: Mapping[int, int]) -> None:
+        """Take incarnations out of every vector, as far as their final seq is what is known of them here."""
+        gone = {i: n for i, n in finals.items() if self.vv.get(i, n) == n and i not in self.retired}
+        if not gone:
+            return
+        self.retired.update(gone)
+        for incarnation in gone:
+            self._chains.pop(incarnation, None)
+            self._deps.pop(incarnation, None)
+            self.vv.pop(incarnation, None)
+            self.floor.pop(incarnation, None)
+        for incarnation in list(self._deps):
+            self._forget(incarnation, gone)
+
+    def _forget(self, incarnation: int, gone: Mapping[int, int]) -> None:
+        """Leave ``gone`` out of what the incarnation has seen."""
+        deps = self._deps[incarnation]
+        for other in deps.keys() & gone.keys():
+            del deps[other]
+        if not deps:
+            del self._deps[incarnation]
+
+    def settle_retired(self) -> None:
+        """After a load: the retired table is what the cells say, as far as the vector says that it is known.
+
+        Cells may be ahead of their header; what such a cell retires may have changes that are yet to be read back.
+        """
+        claims = retirement.of_cells(self.cells(RETIRED_OBJECT).get(NO_GENERATION, {}))
+        while claims:
+            finals = {i: n for (by, seq), i, n in claims if self.known(by) >= seq}
+            before = len(self.retired)
+            self._retire(finals)
+            if len(self.retired) == before:
+                return
+            claims = [claim for claim in claims if claim[1] not in self.retired]
+
+    def advance_floor(self, stable: Mapping[int, int]) -> None:
+        """Garbage up to ``stable`` may be collected from now on. This state covers it, as every other one does."""
+        assert self.covers(stable), "nobody can collect what he has not seen"
+        higher = {i: seq for i, seq in stable.items() if seq > self.floor.get(i, 0) and i not in self.retired}
+        if higher:
+            self.floor.update(higher)
+            self.above_floor.clear()
+
+    def collect(self, name: str, stable: Mapping[int, int]) -> list[FoldRemoval]:
+        """Take the object's garbage out of it. The floor has been advanced to ``stable`` and is stored.
+
+        Returns the rows that a store must drop. Neither the root hash nor anything that is read changes.
+        """
+        retired = self.retired
+
+        def is_stable(incarnation: int, seq: int) -> bool:
+            return stable.get(incarnation, 0) >= seq or retired.get(incarnation, 0) >= seq
+
+        changed, removals = collected_object(name, self.cells(name), is_stable)
+        if removals:
+            self.put_cells(name, changed)
+        return removals
+
+    def adopt(self, other: Replica, *, objects: Mapping[str, Generations], root: int) -> None:
+        """Become the join of this state and ``other``, of which ``objects`` are the cells that differ from these.
+
+        For `merge.Merge`, which has made ``objects`` and ``root`` and knows that the two may be joined.
+        """
+        for cut in self._cuts:
+            for name in objects:
+                cut.keep(name, self.objects.get(name))
+        self.objects.update(objects)
+        for incarnation, seq in other.vv.items():
+            if incarnation not in self.retired:
+                if seq > self.vv.get(incarnation, 0):
+                    self.vv[incarnation] = seq
+                    self._chains[incarnation] = other.head(incarnation)
+                if theirs := other.deps_of(incarnation):
+                    mine = self.deps_of(incarnation)
+                    self._deps[incarnation] = version_vector.join(mine, theirs)
+                    self._forget(incarnation, self.retired)
+        for incarnation, final in other.retired.items():
+            # Its changes have come with the cells, be it without their rows.
+            if incarnation not in self.retired:
+                self.vv[incarnation] = final
+        self._retire(other.retired)
+        self.advance_floor(other.floor)
+        self.root = root
+
+    def put_cells(self, name: str, changed: Mapping[Dot, Mapping[str, bytes]]) -> None:
+        """Put cells in the place of the object's own; `cell.EMPTY` takes one away. The root hash does not follow."""
+        if self._cuts:
+            self._keep(name)
+        generations = self.objects.setdefault(name, {})
+        for generation, fields in changed.items():
+            present = generations.setdefault(generation, {})
+            for field, packed in fields.items():
+                if packed == cells.EMPTY:
+                    present.pop(field, None)
+                else:
+                    present[intern(field)] = packed
+            if not present:
+                del generations[generation]
+        if not generations:
+            del self.objects[name]
 
     # -- the fold in a store
 
     def header(self) -> bytes:
-        """What a stored fold needs beside its cells: vector, chain heads, deps, root. Opaque, versioned."""
+        """What a stored fold needs beside its cells: vector, chain heads, deps, root, floor. Opaque, versioned.
+
+        The retired table is not in it: `settle_retired` reads it from the cells.
+        """
         return bytes(
             _pack(
                 [
@@ -201,6 +342,7 @@ class Replica:
                         for i, d in sorted(self._deps.items())
                     ],
                     self.root.to_bytes(HASH_BYTES, "big"),
+                    [item for pair in sorted(self.floor.items()) for item in pair],
                 ]
             )
         )
@@ -216,6 +358,7 @@ class Replica:
         replica.load_header(header)
         for name, generation, field, packed in fold:
             replica.fields(name, generation)[intern(field)] = packed
+        replica.settle_retired()
         return replica
 
     def fields(self, name: str, generation: Dot) -> Cells:
@@ -227,15 +370,17 @@ class Replica:
         return self.objects.setdefault(name, {}).setdefault(generation, {})
 
     def load_header(self, header: bytes) -> None:
-        """Take vector, chain heads, deps and root hash from ``header``. Raises ValueError if it is not one."""
+        """Take vector, chain heads, deps, root hash and floor from ``header``. Raises ValueError if it is not one."""
         try:
-            version, heads, deps, root = _unpack(header)[:4]
+            version, heads, deps, root, *newer = _unpack(header)
             if version != _HEADER_VERSION:
                 raise ValueError(f"version {version}")
             vv = {i: seq for i, seq, _ in heads}
             chains = {i: chain for i, _, chain in heads}
             all_deps = {i: dict(zip(flat[::2], flat[1::2], strict=True)) for i, flat in deps}
+            floor = dict(zip(newer[0][::2], newer[0][1::2], strict=True)) if newer else {}
             numbers = [*vv, *vv.values(), *all_deps, *(x for _, flat in deps for x in flat)]
+            numbers += [*floor, *floor.values()]
             if not all(type(number) is int and number > 0 for number in numbers):
                 raise ValueError("an incarnation or seq is not a positive integer")
             if not all(
@@ -243,161 +388,10 @@ class Replica:
             ):
                 raise ValueError("a hash is not of 16 bytes")
             self.vv, self._chains, self._deps, self.root = vv, chains, all_deps, _from_bytes(root, "big")
+            self.floor = floor
+            self.above_floor.clear()
         except Exception as error:  # noqa: BLE001 - msgpack raises a dozen types on junk
             raise ValueError(f"not a fold header: {error}") from None
-
-
-class Frontier:
-    """What a replica will have once some changes that are on their way to the journal are applied.
-
-    A page of received changes is judged as a whole before any of it is journalled, and journalled before any of it
-    is applied; this is the vector in between.
-    """
-
-    __slots__ = ("_chains", "_deps", "_forked", "_replica", "_vv")
-
-    def __init__(self, replica: Replica, forked: Container[int] = ()) -> None:
-        """The frontier at the replica's present state.
-
-        ``forked`` are incarnations with two histories. Whoever has the one cannot take the other, so what a later
-        change has seen of them is not waited for: else it would never get to a node of the other branch.
-        """
-        self._replica = replica
-        self._forked = forked
-        self._vv: dict[int, int] = {}
-        self._chains: dict[int, bytes] = {}
-        self._deps: dict[int, dict[int, int]] = {}
-
-    def _known(self, incarnation: int) -> int:
-        return self._vv.get(incarnation) or self._replica.vv.get(incarnation, 0)
-
-    def verdict(self, change: Change) -> Verdict:
-        """What ``change`` is to the replica once everything that was admitted here is applied. No effect."""
-        incarnation = change.incarnation
-        known = self._known(incarnation)
-        head = self._chains.get(incarnation) or self._replica.head(incarnation)
-        if change.seq <= known:
-            return Verdict.FORK if change.seq == known and change.chain != head else Verdict.DUPLICATE
-        if change.seq > known + 1:
-            return Verdict.WAITING
-        if change.previous != head:
-            return Verdict.FORK
-        for other, seq in change.deps:
-            if self._known(other) < seq and other not in self._forked:
-                return Verdict.WAITING
-        past: Mapping[int, int] | None = None
-        for operation in change.operations:
-            if operation.seen:
-                past = past or self._past(change, known)
-                for other, seq in operation.seen:
-                    # Judged by what the author had seen and not by what is here: every node must say the same.
-                    if past.get(other, 0) < seq:
-                        return Verdict.OVERCLAIM
-        return Verdict.NEXT
-
-    def _past(self, change: Change, known: int) -> Mapping[int, int]:
-        """All that the author of ``change``, the next one of its incarnation, says to have seen."""
-        incarnation = change.incarnation
-        past = dict(self._replica.deps_of(incarnation))
-        if incarnation in self._deps:
-            past.update(self._deps[incarnation])
-        past.update(change.deps)
-        past[incarnation] = known
-        return past
-
-    def admit(self, change: Change) -> None:
-        """``change`` has been found `Verdict.NEXT` and will be applied in this order."""
-        self._vv[change.incarnation] = change.seq
-        self._chains[change.incarnation] = change.chain
-        if change.deps:
-            self._deps.setdefault(change.incarnation, {}).update(change.deps)
-
-
-class Pen:
-    """One incarnation's hand on one replica: it hands out its dots and links its chain.
-
-    Changes may be written ahead of being applied (a batch that is journalled together), as long as no two of them
-    touch one object; all of them are then based on the state that the replica has now.
-    """
-
-    __slots__ = ("_chain", "_deps", "_replica", "_seq", "incarnation")
-
-    def __init__(self, replica: Replica, incarnation: int) -> None:
-        """The pen of ``incarnation``, at the replica's newest change of it."""
-        self.incarnation = incarnation
-        self._replica = replica
-        self.rewind()
-
-    def rewind(self) -> None:
-        """Forget what was written ahead: none of it has become durable."""
-        self._seq = self._replica.vv.get(self.incarnation, 0)
-        self._chain = self._replica.head(self.incarnation)
-        self._deps = dict(self._replica.deps_of(self.incarnation))
-
-    @property
-    def next_dot(self) -> Dot:
-        """The dot that the next change will have."""
-        return (self.incarnation, self._seq + 1)
-
-    def write(
-        self,
-        writes: Sequence[CellWrite],
-        *,
-        hlc: int,
-        author: str,
-        message: str = "",
-        idempotency: tuple[str, bytes] | None = None,
-        before: Callable[[CellWrite], object] | None = None,
-    ) -> Change:
-        """The change that puts ``writes`` on top of the replica's present state; at most one write per cell.
-
-        It replaces every lane that is live now, its deps are the replica's vector. Nothing is applied. ``before``
-        says what the node shows in a cell. Raises ValueError or TypeError on a value that is not JSON data.
-        """
-        dot = self.next_dot
-        replica = self._replica
-        operations = []
-        touched = set()
-        for w in writes:
-            generation = dot if w.generation == NEW_GENERATION else w.generation
-            address = (w.object, generation, w.field)
-            assert address not in touched, f"two writes of one cell: {address}"
-            touched.add(address)
-            # The own lane needs no `seen`: the higher seq replaces it.
-            seen = cells.live_dots(replica.cell(w.object, generation, w.field), without=dot[0])
-            operations.append(
-                Operation(w.object, generation, w.field, payloads.encode(author, w.value), seen)
-            )
-        deps = {i: seq for i, seq in replica.vv.items() if i != dot[0] and seq > self._deps.get(i, 0)}
-        change = changes.encode(
-            dot=dot,
-            hlc=hlc,
-            deps=deps,
-            previous=self._chain,
-            author=author,
-            message=message,
-            idempotency=idempotency,
-            operations=operations,
-            before=() if before is None else _bounded([before(w) for w in writes]),
-        )
-        self._seq += 1
-        self._chain = change.chain
-        self._deps.update(deps)
-        return change
-
-
-BEFORE_BYTES_MAX = 1024
-
-
-def _bounded(values: list[object]) -> list[object]:
-    """``values`` with those left out (None) that would take them together over `BEFORE_BYTES_MAX`."""
-    left = BEFORE_BYTES_MAX
-    kept: list[object] = []
-    for value in values:
-        size = len(_pack(value)) if value is not None else 0
-        kept.append(value if size <= left else None)
-        left -= size if size <= left else 0
-    return kept
 
 
 def touched(change: Change) -> list[TouchedCell]:
@@ -407,6 +401,16 @@ def touched(change: Change) -> list[TouchedCell]:
         TouchedCell(o.object, o.generation, o.field, own.union([i for i, _ in o.seen]) if o.seen else own)
         for o in change.operations
     ]
+
+
+def object_sum(name: str, generations: Mapping[Dot, Mapping[str, bytes]]) -> int:
+    """The object's part of the root hash, which is the sum of all of them modulo 2**`HASH_BITS`."""
+    return sum(
+        cell_sum(name, generation, field, cells.unpacked(packed))
+        for generation, fields in generations.items()
+        if generation_counts(generation, fields)
+        for field, packed in fields.items()
+    )
 
 
 def _records(name: str, generation: Dot, field: str, packed: bytes) -> Iterator[bytes]:
@@ -420,7 +424,12 @@ def _digest(record: bytes) -> int:
     return _from_bytes(blake2b(record, digest_size=HASH_BYTES).digest(), "big")
 
 
-def _sum(name: str, generation: Dot, field: str, flat: cells.Flat) -> int:
+def generation_counts(generation: Dot, fields: Mapping[str, bytes]) -> bool:
+    """Whether the generation is alive, so that its cells are in the root hash."""
+    return generation == NO_GENERATION or cells.has_value(fields.get(EXISTS, cells.EMPTY))
+
+
+def cell_sum(name: str, generation: Dot, field: str, flat: cells.Flat) -> int:
     """The cell's part of the root hash, should its generation count: the sum over `_records`, without a generator."""
     total = 0
     creator, created = generation

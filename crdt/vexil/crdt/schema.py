@@ -14,7 +14,7 @@ import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from vexil.crdt import replica
+from vexil.crdt import change
 from vexil.crdt.change import NO_GENERATION, Dot
 from vexil.crdt.limits import (
     ENVIRONMENT_NAME_BYTES_MAX,
@@ -35,6 +35,9 @@ FLAGD: Final = "flagd"
 PROJECT: Final = "project"
 KEY: Final = "key"
 MEMBER: Final = "member"
+PARKED: Final = "parked"
+RETIRED_OBJECT: Final = "retired/incarnations"
+"""Incarnations that write no more, and the seq of their last change. Opaque to readers: the replica alone reads it."""
 
 NAME_BYTES_MAX: Final = {
     FLAG: FLAG_KEY_BYTES_MAX,
@@ -43,11 +46,13 @@ NAME_BYTES_MAX: Final = {
     PROJECT: PROJECT_NAME_BYTES_MAX,
     KEY: 64,
     MEMBER: 64,
+    PARKED: 36,
 }
 """Every kind of object, and how long a name it takes."""
 
 # ASCII alone, so that bytes are characters; the first character keeps a leading `_` reserved.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
+_REGISTRATION: Final = re.compile(r"[0-9a-f]{16}", re.ASCII)
 
 
 def is_name(text: str, *, bytes_max: int) -> bool:
@@ -90,6 +95,11 @@ def member_object(slot: str) -> str:
     return f"member/{slot}"
 
 
+def parked_object(change_id: Dot) -> str:
+    """The object of a change that could not be issued again."""
+    return f"{PARKED}/{change_id[0]:016x}.{change_id[1]}"
+
+
 def parse_object(text: str) -> tuple[str, str] | None:
     """``(kind, name)``, or None if the object is opaque: of a kind, or by a name, that this version does not know."""
     kind, slash, name = text.partition("/")
@@ -101,7 +111,7 @@ def parse_object(text: str) -> tuple[str, str] | None:
 
 # -- fields
 
-EXISTS: Final = replica.EXISTS
+EXISTS: Final = change.EXISTS
 DESCRIPTION: Final = "description"
 OWNER: Final = "owner"
 ARCHIVED: Final = "archived"
@@ -125,6 +135,8 @@ RECORD: Final = "record"
 REVOKED: Final = "revoked"
 CURRENT: Final = "current"
 INCARNATION: Final = "incarnation"
+EVICTED: Final = "evicted"
+PARKED_CHANGE: Final = "change"
 OPAQUE: Final = "opaque"
 
 MEMBER_PREFIX: Final = "member/"
@@ -185,6 +197,26 @@ def incarnation_field(incarnation: int) -> str:
     return f"incarnation/{incarnation:016x}"
 
 
+def evicted_field(registration: str) -> str:
+    """The eviction of a slot's ``registration``; holds ``{"by": author}``. It is never taken back."""
+    return f"evicted/{registration}"
+
+
+def parked_field(name: str) -> str:
+    """What a parked change would write into the object ``name``."""
+    return f"{PARKED_CHANGE}/{name}"
+
+
+def is_registration(text: str) -> bool:
+    """Whether ``text`` can name one joining of a slot: 16 hex digits."""
+    return _REGISTRATION.fullmatch(text) is not None
+
+
+def retired_field(incarnation: int) -> str:
+    """An incarnation that writes no more; holds its final seq. Of `RETIRED_OBJECT`, in no generation."""
+    return f"{incarnation:016x}"
+
+
 class Field(NamedTuple):
     """A parsed field. ``name`` is the last part of a map entry or element, "" for a plain field."""
 
@@ -225,7 +257,8 @@ _PLAIN: Final = {
 _NAMED: Final = {
     FLAGD: {EVALUATOR: Policy.ENTRY, METADATA: Policy.ENTRY},
     PROJECT: {ENVIRONMENT: Policy.ELEMENT},
-    MEMBER: {INCARNATION: Policy.ENTRY},
+    MEMBER: {INCARNATION: Policy.ENTRY, EVICTED: Policy.ONCE},
+    PARKED: {PARKED_CHANGE: Policy.ENTRY},
 }
 
 _PARSED_FIELDS_MAX: Final = 8192

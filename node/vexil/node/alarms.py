@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from vexil.node.seams import AsideRecord, JournalFull, PeerRefused, StoreError
+from vexil.node.repair_report import Repair
+from vexil.node.seams import AsideRecord, JournalFull, PeerRefused, SeamError
 from vexil.node.telemetry import Log, Telemetry
 
 ASIDE_REMEMBERED_MAX = 10_000
@@ -26,6 +27,10 @@ class Alarms:
         self.forks = 0
         self.divergences = 0
         self.damaged = 0
+        self.restored = 0
+        self.unknown = 0
+        self.repairs = 0
+        self.journal_refusals = 0
         self._twins: set[int] = set()
         self.aside_count = 0
         self._aside_seen: dict[bytes, None] = {}
@@ -77,11 +82,47 @@ class Alarms:
             self._twins.add(incarnation)
             self._log.error("another process runs in this slot", incarnation=f"{incarnation:016x}")
 
+    def standing(self, standing: str) -> None:
+        """What this node is in the cluster has changed."""
+        if standing == "restored":
+            self.restored += 1
+        elif standing == "unknown":
+            self.unknown += 1
+        tell = self._log.info if standing in {"joining", "member"} else self._log.error
+        tell("standing in the cluster", standing=standing)
+
     def divergence(self, project: str, peer: str) -> None:
         """Equal vectors, unequal root hashes."""
         self.divergences += 1
         self._telemetry.alarm_divergence(project)
         self._log.error("equal vectors, unequal root hashes", project=project, peer=peer)
+
+    def snapshot(self, project: str, peer: str, outcome: str, error: Exception | None) -> None:
+        """A peer's whole state was asked for."""
+        self._telemetry.count_snapshot(outcome)
+        if error is None:
+            self._log.info("snapshot", project=project, peer=peer, outcome=outcome)
+        else:
+            self._log.warning("snapshot failed", project=project, peer=peer, error=str(error))
+
+    def past_refused(self, project: str, peer: str, rows: int) -> None:
+        """A peer has sent rows from before a snapshot that are not of the log."""
+        self._telemetry.count_past_refused(rows)
+        self._log.error("rows of the past fit no chain", project=project, peer=peer, rows=rows)
+
+    def repair(self, repair: Repair) -> None:
+        """Our state and a peer's were not equal, and have been compared."""
+        facts = repair.plain()
+        if repair.cells or repair.root:
+            self.repairs += 1
+            self._telemetry.count_mended(repair.project, repair.cells)
+            self._log.error("state mended", **facts)
+        else:
+            self._log.warning("state differs from a peer's, and nothing is wrong here", **facts)
+
+    def repair_failed(self, project: str, peer: str, error: Exception) -> None:
+        """The comparison with a peer broke off, or the store did not take what it led to."""
+        self._log.warning("repair broke off", project=project, peer=peer, error=str(error))
 
     def defect(self, project: str, name: str, error: Exception) -> None:
         """Our own reader failed on an object."""
@@ -90,10 +131,11 @@ class Alarms:
 
     def journal_full(self, error: JournalFull) -> None:
         """An append failed for good."""
+        self.journal_refusals += 1
         self._telemetry.count_journal_full()
         self._log.error("journal takes nothing", error=str(error))
 
-    def store_failed(self, error: StoreError) -> None:
+    def store_failed(self, error: SeamError) -> None:
         """The region's store did not do what was asked."""
         self._telemetry.count_store_failure(type(error).__name__)
         self._log.warning("the region's store does not answer", error=str(error))

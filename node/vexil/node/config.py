@@ -84,6 +84,10 @@ class NodeConfig:
     gossip_interval_region_ms: int = field(default=1 * SECONDS_MS, metadata=_INTERVAL_MS)
     gossip_interval_remote_ms: int = field(default=5 * SECONDS_MS, metadata=_INTERVAL_MS)
     push_fanout_remote: int = field(default=2, metadata={"range": _Range(0, 100)})
+    garbage_interval_ms: int = field(default=10 * SECONDS_MS, metadata=_INTERVAL_MS)
+    """Between two rounds of collecting what every member has seen replaced or removed."""
+    log_retention_days: int = field(default=90, metadata={"range": _Range(1, 36_500)})
+    """So long the rows of the log, which is the audit trail, are kept at least."""
     clock_skew_limit_ms: int = field(default=60 * SECONDS_MS, metadata={"range": _Range(100, 86_400_000)})
     catch_up_limit_ms: int = field(default=5 * SECONDS_MS, metadata={"range": _Range(0, 3_600_000)})
     """How long the first try to catch up may hold back ``/readyz``."""

@@ -7,11 +7,21 @@ revoked key or an evicted member is refused from the moment in which the change 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from vexil.crdt import schema
-from vexil.crdt.change import Change
+from vexil.crdt.change import Change, Dot
 from vexil.crdt.system_state import KeyState, MemberState, ProjectState, read_key, read_member, read_project
 from vexil.node.project import Project
+
+
+class Registration(NamedTuple):
+    """One joining of a slot. ``evicted_by`` is a change that ended it; None while it is a member."""
+
+    slot: str
+    region: str
+    registration: str
+    evicted_by: Dot | None
 
 
 class Directory:
@@ -24,12 +34,29 @@ class Directory:
         self.keys: dict[str, KeyState] = {}
         self.members: dict[str, MemberState] = {}
         self._places: dict[int, tuple[str, str]] = {}
-        for name in system.replica.objects:
+        self.refresh_all()
+
+    def refresh_all(self) -> None:
+        """Read everything again: a start, or a state that has come as a whole."""
+        for name in self.system.replica.objects:
             self._refresh(name)
 
     def place_of(self, incarnation: int) -> tuple[str, str] | None:
         """``(node, region)`` of the process that wrote under ``incarnation``; None while that is not known here."""
         return self._places.get(incarnation)
+
+    def registrations(self) -> list[Registration]:
+        """Who may have to be waited for: every member, and every registration that once was one, by slot.
+
+        One that has ended counts for whoever needs it until all others know of its end: `evicted_by` tells when.
+        """
+        found: list[Registration] = []
+        for slot, member in sorted(self.members.items()):
+            if member.registered:
+                found.append(Registration(slot, member.region, member.registration, None))
+            ended = {**member.superseded, **member.evicted}
+            found += [Registration(slot, member.region, r, by) for r, by in sorted(ended.items())]
+        return found
 
     def refresh(self, changes: Iterable[Change]) -> None:
         """Follow ``changes``, just applied to `_system`."""

@@ -8,11 +8,15 @@ from random import Random
 
 from vexil.crdt.change import Dot
 from vexil.node.gossip.loops import GossipSettings
-from vexil.node.seams import Clock, Entropy, Journal, PeerTransport, Store
+from vexil.node.seams import Archive, Clock, Entropy, Journal, PeerTransport, Store
 from vexil.node.telemetry import Log, Telemetry
 
 CLOCK_SKEW_LIMIT_MS = 60_000
 CATCH_UP_MS = 2_000
+GARBAGE_INTERVAL_MS = 10_000
+"""Between two rounds of collecting garbage, about."""
+LOG_RETENTION_DAYS = 90
+"""So long a row of the log is kept at least."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +32,10 @@ class EngineSettings:
     """Exactly one node of a cluster may make the cluster from nothing."""
     clock_skew_limit_ms: int = CLOCK_SKEW_LIMIT_MS
     catch_up_ms: int = CATCH_UP_MS
+    log_retention_days: int = LOG_RETENTION_DAYS
+    """What is older, and is at every member, may go from the log; the past that follows a snapshot ends there too."""
     gossip: GossipSettings = field(default_factory=GossipSettings)
+    garbage_interval_ms: int = GARBAGE_INTERVAL_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +62,19 @@ class Seams:
     rng: Random
     telemetry: Telemetry
     log: Log
+    archive: Archive | None = None
+    """What this slot's earlier registration has left, until all of it has come back under this one."""
+
+
+class MustReturn(Exception):
+    """The engine has ended: this state is no member's any more, and the node goes on from an empty one.
+
+    ``registration`` is whose state it was. ``keep``: it may hold what nobody else has, so it is kept as an archive;
+    else it only came from a sponsor.
+    """
+
+    def __init__(self, reason: str, *, registration: str, keep: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.registration = registration
+        self.keep = keep

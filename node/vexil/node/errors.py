@@ -15,6 +15,7 @@ knows the outcome: a definite refusal has written nothing, an indefinite one may
     ├── InUse                    409 <kind>.in_use            + "used_by"
     ├── ConflictChanged          409 conflict.changed
     ├── TokenBehind              409 token.behind
+    ├── MemberRefused            409 member.<why>             self, last, registered
     ├── Stale                    412 <kind>.stale             + "current"
     ├── LimitExceeded            413 limit.<name>
     ├── Invalid                  422 <kind>.invalid           + "errors"
@@ -205,6 +206,16 @@ class TokenBehind(ApiError):
 
     def __init__(self, detail: str = "this node has not yet seen all that the token has") -> None:
         super().__init__("token.behind", detail)
+
+
+class MemberRefused(ApiError):
+    """Not with this member: it is the node itself (``self``), the ``last`` one, or a ``registered`` one."""
+
+    status = 409
+    title = "Not with this member"
+
+    def __init__(self, why: str, detail: str) -> None:
+        super().__init__(f"member.{why}", detail)
 
 
 class Stale(ApiError):

@@ -104,11 +104,17 @@ class Following:
             del node.peers[slot]
         for slot, member in known.items():
             peer = node.peers.get(slot)
-            if peer is None:
+            if peer is None or peer.registration != member.registration:
                 gossip = node.settings.gossip
                 near = member.region == node.settings.region
                 interval_ms = gossip.interval_region_ms if near else gossip.interval_remote_ms
-                node.peers[slot] = Peer(slot, member.region, member.peer_url, interval_s=interval_ms / 1000)
+                node.peers[slot] = Peer(
+                    slot,
+                    member.region,
+                    member.peer_url,
+                    member.registration,
+                    interval_s=interval_ms / 1000,
+                )
             else:
                 peer.region, peer.url = member.region, member.peer_url
         node.freshness.follow([*known, node.settings.name])

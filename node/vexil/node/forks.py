@@ -8,11 +8,29 @@ the store keeps the set, because a node that starts while it is cut off has nobo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from hashlib import blake2b
+from typing import Final
 
 from vexil.node.alarms import Alarms
+from vexil.node.seams import Entropy
 
+INCARNATION_BYTES: Final = 8
 FORKED_MAX = 10_000
 """Beyond it forks are alarms only: some 90 KiB in a digest and in the slot's row."""
+
+
+def fresh_incarnation(entropy: Entropy, *, moment: str = "") -> int:
+    """An id that nobody else has taken, and that a copy of this machine does not take too.
+
+    A copied machine may go on with its original's entropy. Where the two stand in time tells them apart: they learn of
+    each other at different moments. ``moment`` says when that was; it is empty at a start.
+    """
+    while True:
+        drawn = entropy.token_bytes(INCARNATION_BYTES)
+        digest = blake2b(drawn, digest_size=INCARNATION_BYTES, key=moment.encode()).digest()
+        incarnation = int.from_bytes(digest, "big")
+        if incarnation:
+            return incarnation
 
 
 class Forks:

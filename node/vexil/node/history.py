@@ -73,23 +73,27 @@ class History:
             (author is None or change.author == author)
             and (after_ms is None or ms > after_ms)
             and (until_ms is None or ms <= until_ms)
-            and (wanted is None or any(o.object == wanted for o in change.operations))
+            and (wanted is None or any(_about(o) == wanted for o in change.operations))
         )
 
     def _item(self, project: Project, change: Change, wanted: str | None) -> dict[str, Any]:
         place = self._directory.place_of(change.incarnation)
         fields = []
         for i, operation in enumerate(change.operations):
-            if (wanted is not None and operation.object != wanted) or _is_touch(operation):
+            about = _about(operation)
+            if (wanted is not None and about != wanted) or _is_touch(operation):
                 continue
-            kind, name = schema.parse_object(operation.object) or ("", operation.object)
+            kind, name = schema.parse_object(about) or ("", about)
+            before = change.before[i] if i < len(change.before) else None
+            parked = about != operation.object
             fields.append(
                 {
                     "kind": kind,
                     "name": name,
-                    "field": operation.field,
-                    "before": change.before[i] if i < len(change.before) else None,
-                    "after": _after(operation),
+                    # Told where it belongs to, as something that happened to it.
+                    "field": operation.object if parked else operation.field,
+                    "before": _told(before) if parked else before,
+                    "after": _told(_after(operation)) if parked else _after(operation),
                     "removed": decode_payload(operation.payload).value is TOMBSTONE,
                     "lost": _lost(project, change, operation),
                 }
@@ -104,6 +108,28 @@ class History:
             "message": change.message,
             "fields": fields,
         }
+
+
+def _about(operation: Operation) -> str:
+    """The object that it is about: a parked change is about the one that it could not be written to."""
+    kind, _, _ = operation.object.partition("/")
+    prefix = schema.parked_field("")
+    if kind == schema.PARKED and operation.field.startswith(prefix):
+        return operation.field.removeprefix(prefix)
+    return operation.object
+
+
+def _told(value: object) -> object:
+    """Of a parked change, what a person wants to know in a trail: why, and what it would have written."""
+    if not isinstance(value, dict) or not isinstance(value.get("operations"), list):
+        return value
+    writes = [op for op in value["operations"] if isinstance(op, list) and len(op) > 1]
+    return {
+        "reason": value.get("reason"),
+        "author": value.get("author"),
+        "time": value.get("time"),
+        "writes": {str(op[1]): op[2] if len(op) > 2 else None for op in writes if op[1] != schema.EXISTS},
+    }
 
 
 def _is_touch(operation: Operation) -> bool:

@@ -81,10 +81,18 @@ class IdempotencyIndex:
         if change.idempotency is None:
             return
         key, fingerprint = change.idempotency
+        self.remember(key, Remembered(change.dot, change.hlc, fingerprint))
+
+    def remember(self, key: str, remembered: Remembered) -> None:
+        """Take a key from another node's index. One that is here stays as it is."""
         if key not in self._keys:
-            self._keys[key] = Remembered(change.dot, change.hlc, fingerprint)
+            self._keys[key] = remembered
             if len(self._keys) > KEYS_MAX:
                 self._keys.popitem(last=False)
+
+    def entries(self) -> list[tuple[str, Remembered]]:
+        """Every key that is kept, in order: a copy, for a snapshot."""
+        return list(self._keys.items())
 
     def lookup(self, key: str) -> Remembered | None:
         """What the key stands for, if that is still kept."""

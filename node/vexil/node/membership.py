@@ -1,52 +1,147 @@
 """Who belongs to the cluster: member records in `_system`, and how a node becomes one.
 
-A joiner asks any member that its seeds name. That sponsor registers it by a change of its own, durably, before it
-serves it anything; the joiner then pulls `_system` and every other project from its sponsor's log into its empty
-state, and takes nothing else and accepts no writes until it has reached what the sponsor had.
+A joiner asks any member that its seeds name, under a registration that it has just made. That sponsor registers it by a
+change of its own, durably, before it serves it anything, and evicts in the same change whoever had the slot before; the
+joiner then takes `_system` and every other project from its sponsor into its empty state, and takes nothing else and
+accepts no writes until it has reached what the sponsor had.
+
+A registration is one joining of a slot, and ends once: by an eviction, which nothing takes back. Whoever was evicted
+comes back under a registration of another name, from an empty state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 
 import trio
 
-from vexil.crdt import schema, version_vector
+from vexil.crdt import schema
 from vexil.crdt.change import NO_GENERATION
-from vexil.crdt.replica import CellWrite
+from vexil.crdt.pen import CellWrite
+from vexil.node import errors
 from vexil.node.authoring.intent import Intent
 from vexil.node.directory import Directory
 from vexil.node.gossip.exchange import Exchange
 from vexil.node.gossip.host import Host
 from vexil.node.gossip.messages import Malformed
 from vexil.node.gossip.peers import Peer
-from vexil.node.gossip.service import JOIN
+from vexil.node.gossip.service import (
+    ENDED,
+    JOIN,
+    MEMBER_EVICTED,
+    MEMBER_EXISTS,
+    MEMBER_REPLACED,
+    MEMBER_UNKNOWN,
+)
+from vexil.node.project import Project
 from vexil.node.seams import JournalFull, PeerError, PeerNonsense, PeerRefused, StoreError
 
 JOIN_PAUSE_MS_MIN = 50
 JOIN_PAUSE_MS_MAX = 500
 MEMBERS_MAX = 1_000
 
+Take = Callable[[Peer, Project], Awaitable[None]]
+"""Brings a project nearer to what a peer has of it. Raises PeerError, JournalFull, StoreError."""
 
-def registration(directory: Directory, *, node: str, region: str, peer_url: str, http_url: str) -> Intent:
+
+class Ended(Exception):
+    """The registration under which a node wanted to join has been evicted: it will never be let in."""
+
+
+def registration_of(incarnation: int) -> str:
+    """The registration that a process takes which joins: as good as its incarnation is."""
+    return f"{incarnation:016x}"
+
+
+def registration(
+    directory: Directory,
+    *,
+    node: str,
+    region: str,
+    peer_url: str,
+    http_url: str,
+    registration: str = "",
+    by: str = "",
+    alive: Callable[[str], bool] = lambda _: False,
+) -> Intent:
     """Make ``node`` a member, or bring its addresses up to date; empty if the record says just that.
 
-    Raises PeerRefused for a name or region that cannot be one, for a member of that name in another region, and
-    beyond `MEMBERS_MAX` members.
+    Whoever holds the slot under another registration is evicted (``by`` is noted), unless it is ``alive``. Raises
+    PeerRefused for a name or region that cannot be one, for a member of that name in another region or alive, for a
+    registration that was evicted, and beyond `MEMBERS_MAX` members.
     """
     known = directory.members.get(node)
-    if known is not None and known.registered:
-        if known.region != region:
-            raise PeerRefused("member.exists", f"{node} is a member in region {known.region!r}")
-        if (known.peer_url, known.http_url) == (peer_url, http_url):
-            return Intent()
-    elif len(directory.members) >= MEMBERS_MAX:
+    if known is not None and registration in known.evicted:
+        raise PeerRefused(MEMBER_EVICTED, f"the registration {registration!r} of {node} was evicted")
+    if known is not None and known.registered and known.region != region:
+        raise PeerRefused(MEMBER_EXISTS, f"{node} is a member in region {known.region!r}")
+    if known is None and len(directory.members) >= MEMBERS_MAX:
         raise PeerRefused("limit.members", f"the cluster has {MEMBERS_MAX} members")
     if not schema.is_environment_name(region) or schema.parse_object(schema.member_object(node)) is None:
         raise PeerRefused("member.invalid", f"{node!r} in {region!r} cannot be a member")
+    others: set[str] = set()
+    if known is not None:
+        others = set(known.superseded) - {registration}
+        if known.registered and known.registration != registration:
+            if alive(node):
+                raise PeerRefused(MEMBER_EXISTS, f"{node} is a member and runs: evict it first")
+            others.add(known.registration)
+        if (
+            not others
+            and known.holds(registration)
+            and (known.peer_url, known.http_url) == (peer_url, http_url)
+        ):
+            return Intent()
     record = {"region": region, "peer_url": peer_url, "http_url": http_url}
-    return Intent([CellWrite(schema.member_object(node), NO_GENERATION, schema.RECORD, record)])
+    if registration:
+        record["registration"] = registration
+    name = schema.member_object(node)
+    return Intent(
+        [
+            CellWrite(name, NO_GENERATION, schema.RECORD, record),
+            *(_eviction(node, other, by) for other in sorted(others)),
+        ]
+    )
+
+
+def eviction(directory: Directory, node: str, *, own: str, by: str) -> Intent:
+    """End the registration of ``node``, for good; empty if it has ended already. ``own`` is who writes it.
+
+    Raises NotFound, and MemberRefused for ``own`` itself and for the last member.
+    """
+    member = directory.members.get(node)
+    if member is None or not (member.registered or member.evicted):
+        raise errors.NotFound(schema.MEMBER, node)
+    if not member.registered:
+        return Intent()
+    if all(slot == node or not other.registered for slot, other in directory.members.items()):
+        raise errors.MemberRefused("last", f"{node!r} is the last member of the cluster")
+    if node == own:
+        raise errors.MemberRefused("self", "a node does not evict itself: ask another one")
+    ended = {member.registration, *member.superseded}
+    return Intent([_eviction(node, registration, by) for registration in sorted(ended)])
+
+
+def refusal(directory: Directory, node: str, registration: str) -> PeerRefused | None:
+    """What ``node`` is told when it calls under ``registration``; None if that is a member.
+
+    Only what is known for certain is called an end: a registration that has never been heard of here may be newer than
+    all that is.
+    """
+    member = directory.members.get(node)
+    if member is not None and member.holds(registration):
+        return None
+    if member is None or registration not in {*member.evicted, *member.superseded}:
+        return PeerRefused(MEMBER_UNKNOWN, f"{node} is not registered here")
+    if member.registration != registration:
+        return PeerRefused(MEMBER_REPLACED, f"{node} is another one by now")
+    return PeerRefused(MEMBER_EVICTED, f"{node} was evicted")
+
+
+def _eviction(node: str, registration: str, by: str) -> CellWrite:
+    name = schema.member_object(node)
+    return CellWrite(name, NO_GENERATION, schema.evicted_field(registration), {"by": by})
 
 
 def begin(*, node: str, region: str, incarnation: int) -> Intent:
@@ -74,23 +169,28 @@ class Joining:
         peer_url: str,
         http_url: str,
         rng: Random,
+        take: Take | None = None,
     ) -> None:
-        """A joiner that knows the peer URLs ``seeds``."""
+        """A joiner that knows the peer URLs ``seeds``; it gets a project by ``take``, else by a pull of its log."""
         self._host = host
         self._exchange = exchange
         self._seeds = list(seeds)
         self._peer_url = peer_url
         self._http_url = http_url
         self._rng = rng
+        self._bring = take or exchange.pull
         self._sponsors: dict[str, Peer] = {}
 
     async def until_joined(self) -> None:
-        """Ask the seeds, in random order and again and again, until this node has all that a sponsor had."""
+        """Ask the seeds, in random order and again and again, until this node has all that a sponsor had.
+
+        Raises Ended if the registration is refused for good.
+        """
         while not await self.try_once():  # noqa: ASYNC110 - other processes: nobody here could set an event
             await trio.sleep(self._rng.uniform(JOIN_PAUSE_MS_MIN, JOIN_PAUSE_MS_MAX) / 1000)
 
     async def try_once(self) -> bool:
-        """Ask every seed once. True when joined."""
+        """Ask every seed once. True when joined. Raises Ended."""
         seeds = list(self._seeds)
         self._rng.shuffle(seeds)
         for url in seeds:
@@ -100,6 +200,8 @@ class Joining:
                 await self._join(sponsor)
             except (PeerError, JournalFull, StoreError) as error:
                 self._host.call_failed(url, JOIN, error)
+                if isinstance(error, PeerRefused) and error.code in ENDED:
+                    raise Ended(error.detail) from None
                 continue
             return True
         return False
@@ -116,15 +218,15 @@ class Joining:
             raise PeerNonsense(str(error)) from None
         for name in sorted(wanted, key=lambda n: n != schema.SYSTEM_PROJECT):
             await self._take(sponsor, name, wanted[name])
-        if not self._host.is_member(self._host.identity.node):
+        if not self._host.is_member(self._host.identity.node, self._host.registration):
             raise PeerNonsense(f"{sponsor.node} answered the join, but its log does not register this node")
 
     async def _take(self, sponsor: Peer, name: str, wanted: Mapping[int, int]) -> None:
         project = self._host.open_project(name)
         if project is None:
             raise PeerNonsense(f"{name!r} cannot be a project")
-        while not version_vector.covers(project.replica.vv, wanted):
+        while not project.replica.covers(wanted):
             before = dict(project.replica.vv)
-            await self._exchange.pull(sponsor, project)
+            await self._bring(sponsor, project)
             if project.replica.vv == before:
                 raise PeerNonsense(f"{sponsor.node} does not send all of {name!r} that it says it has")

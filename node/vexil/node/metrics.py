@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 LAG_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 REQUEST_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 JOURNAL_BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
+GARBAGE_BUCKETS_S: Final = (0.001, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 120)
 BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 
 Status = Callable[[], Mapping[str, Any]]
@@ -69,6 +70,33 @@ class Metrics:
             "vexil_suspect_stamps", "Stamps too far ahead to be believed.", ["origin_region"], registry=own
         )
         self._journal_full = Counter("vexil_journal_full", "Appends that the journal refused.", registry=own)
+        self._snapshots = Counter(
+            "vexil_snapshots", "Whole states that were asked of a peer.", ["outcome"], registry=own
+        )
+        self._past_refused = Counter(
+            "vexil_past_rows_refused", "Rows from before a snapshot that fit no chain.", registry=own
+        )
+        self._repairs = Counter(
+            "vexil_repairs", "Times that a state was mended by a peer's.", ["project"], registry=own
+        )
+        self._mended = Counter(
+            "vexil_mended_cells", "Cells that a repair has mended.", ["project"], registry=own
+        )
+        self._collected = Counter(
+            "vexil_garbage_collected", "Parts of cells taken out of a state.", ["project"], registry=own
+        )
+        self._garbage_s = Histogram(
+            "vexil_garbage_round_seconds",
+            "One round of collecting over a project.",
+            buckets=GARBAGE_BUCKETS_S,
+            registry=own,
+        )
+        self._retired = Counter(
+            "vexil_incarnations_retired", "Incarnations taken out of the vectors.", ["project"], registry=own
+        )
+        self._trimmed = Counter(
+            "vexil_log_rows_trimmed", "Rows that the log needs no more.", ["project"], registry=own
+        )
         self._peer_refusals = Counter(
             "vexil_peer_refusals",
             "Calls of peers or strangers that were refused here.",
@@ -168,6 +196,35 @@ class Metrics:
         """The journal takes nothing."""
         self._journal_full.inc()
 
+    def count_snapshot(self, outcome: str) -> None:
+        """A peer's whole state was asked for."""
+        self._snapshots.labels(outcome).inc()
+
+    def count_past_refused(self, rows: int) -> None:
+        """Rows from before a snapshot are not of the log that they were said to be of."""
+        self._past_refused.inc(rows)
+
+    def count_mended(self, project: str, cells: int) -> None:
+        """A repair was made."""
+        self._repairs.labels(project).inc()
+        self._mended.labels(project).inc(cells)
+
+    def count_collected(self, project: str, rows: int) -> None:
+        """Garbage was taken out of a state."""
+        self._collected.labels(project).inc(rows)
+
+    def observe_garbage_round(self, project: str, seconds: float) -> None:
+        """One round of collecting; all projects in one histogram."""
+        self._garbage_s.observe(seconds)
+
+    def count_retired(self, project: str, incarnations: int) -> None:
+        """Incarnations that have ended were taken out of the vectors."""
+        self._retired.labels(project).inc(incarnations)
+
+    def count_trimmed(self, project: str, rows: int) -> None:
+        """Rows of the log have gone."""
+        self._trimmed.labels(project).inc(rows)
+
     # -- what the peer port tells
 
     def count_peer_refusal(self, code: str) -> None:
@@ -228,7 +285,18 @@ class _StatusGauges(Collector):
         yield _gauge(
             "vexil_clock_suspect", "The own clock is not to be believed.", [((), clock.get("suspect"))]
         )
+        returning = _mapping(status.get("returning"))
+        for name, help_text in _RETURNING_GAUGES.items():
+            yield _gauge(f"vexil_returning_{name}", help_text, [((), returning.get(name))])
         yield from self._projects(_mapping(status.get("projects")))
+        stale = status.get("stale_regions")
+        yield _gauge("vexil_stale_regions", "Regions that nothing is heard of.", [((), _count(stale))])
+        yield _gauge(
+            "vexil_store_available",
+            "The region's store answers.",
+            [((), store.get("state") == "available" if store else None)],
+        )
+        yield from self._garbage(_mapping(status.get("garbage")))
         members = [m for m in status.get("members") or () if isinstance(m, Mapping)]
         yield from self._members(members)
 
@@ -236,6 +304,22 @@ class _StatusGauges(Collector):
         for name, help_text in _PROJECT_GAUGES.items():
             values = [((project,), _count(_mapping(state).get(name))) for project, state in projects.items()]
             yield _gauge(f"vexil_project_{name}", help_text, values, ("project",))
+
+    def _garbage(self, projects: Mapping[str, Any]) -> Iterator[Metric]:
+        for name, help_text in _GARBAGE_GAUGES.items():
+            values = [((project,), _mapping(state).get(name)) for project, state in projects.items()]
+            yield _gauge(f"vexil_garbage_{name}", help_text, values, ("project",))
+        blocked = [
+            ((project, str(by.get("node"))), by.get("waited_ms"))
+            for project, state in projects.items()
+            for by in _mapping(state).get("blocked_by") or ()
+        ]
+        yield _gauge(
+            "vexil_garbage_blocked_ms",
+            "How long garbage has waited for a member.",
+            blocked,
+            ("project", "node"),
+        )
 
     def _members(self, members: list[Mapping[str, Any]]) -> Iterator[Metric]:
         for name, help_text in _MEMBER_GAUGES.items():
@@ -249,6 +333,16 @@ _PROJECT_GAUGES: Final = {
     "conflicts": "Races and defects that nobody has settled.",
     "quarantined": "Objects on the off path because they are broken.",
     "not_exportable": "Flags that cannot be said in flagd's language.",
+}
+_GARBAGE_GAUGES: Final = {
+    "candidates": "Objects that hold garbage, or what may become it.",
+    "floor_lag": "Changes above the floor: up to it, garbage has been collected.",
+}
+_RETURNING_GAUGES: Final = {
+    "changes": "Changes of an earlier registration that the cluster lacked.",
+    "done": "Of these, the ones that were looked at.",
+    "reissued": "Of these, the ones that were issued again.",
+    "parked": "Of these, the ones that were kept for a person.",
 }
 _MEMBER_GAUGES: Final = {
     "last_heard_ms": "Since the member was heard.",

@@ -8,14 +8,17 @@ writes that touch one object never share a batch, so each is decided on the exac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import trio
 
 from vexil.crdt.change import Change, Dot, TooLarge
-from vexil.crdt.replica import EXISTS, CellWrite, Frontier, Pen, Verdict
+from vexil.crdt.frontier import Frontier, Verdict
+from vexil.crdt.pen import CellWrite, Pen
+from vexil.crdt.replica import EXISTS
 from vexil.node import errors
 from vexil.node.authoring.intent import Intent
 from vexil.node.project import Project
@@ -89,6 +92,9 @@ class Observer(Protocol):
     def forked(self, project: Project, change: Change, sender: str) -> None:
         """``change`` contradicts what is known of its incarnation."""
 
+    def below_floor(self, project: Project, change: Change) -> None:
+        """The author of ``change`` had not seen all that has been collected here."""
+
     def put_aside(self, record: AsideRecord) -> None:
         """A change is not taken in and must be kept for a person."""
 
@@ -137,6 +143,7 @@ class Pipeline:
         self._remote: list[RemoteJob] = []
         self._room = trio.CapacityLimiter(QUEUED_REMOTE_MAX)
         self._wake = trio.Event()
+        self._turns = trio.Lock()
         self._pens: dict[str, Pen] = {}
 
     @property
@@ -196,10 +203,26 @@ class Pipeline:
             await self._wake.wait()
             self._wake = trio.Event()
             while self._local or self._remote:
-                await self._turn()
+                async with self._turns:
+                    await self._turn()
                 # Who was just answered often comes with the next write: let them in before the next sync of the disk.
                 await trio.lowlevel.checkpoint()
                 await trio.lowlevel.checkpoint()
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[None]:
+        """Keep every batch away while the block runs: nothing is judged, journalled or applied meanwhile.
+
+        It begins between two batches; those who ask get their turns in the order of asking. Jobs go on queueing and
+        are judged against whatever state the block leaves behind. Keep the block short, and neither `write` nor
+        `receive` in it: they would wait for ever.
+        """
+        async with self._turns:
+            try:
+                yield
+            finally:
+                # Between batches a pen holds nothing that its replica does not say as well.
+                self._pens.clear()
 
     async def _turn(self) -> None:
         batch = _Batch()
@@ -250,7 +273,7 @@ class Pipeline:
                 batch.stage(project, change, None)
                 job.applied += 1
             elif verdict is Verdict.DUPLICATE:
-                if change.seq <= project.replica.vv.get(change.incarnation, 0):
+                if change.seq <= project.replica.known(change.incarnation):
                     project.waiting.pop(change.dot, None)
             elif verdict is Verdict.WAITING:
                 # What waited before is no gap of this sender's.
@@ -258,8 +281,11 @@ class Pipeline:
                 project.wait(change)
             else:
                 project.waiting.pop(change.dot, None)
-                job.forked = True
-                self._observer.forked(project, change, job.sender)
+                if verdict is Verdict.BELOW_FLOOR:
+                    self._observer.below_floor(project, change)
+                else:
+                    job.forked = True
+                    self._observer.forked(project, change, job.sender)
                 self._observer.put_aside(AsideRecord(project.name, verdict.value, job.sender, change.raw))
 
     # -- local writes

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
+import trio
+
 from vexil.crdt import schema
 from vexil.crdt.cell import live
 from vexil.crdt.change import Change, Dot
@@ -23,10 +25,12 @@ from vexil.crdt.generation import Cells, visible
 from vexil.crdt.limits import SEGMENT_MEMBERS_MAX
 from vexil.crdt.materialise import ConflictRecord
 from vexil.crdt.payload import TOMBSTONE, UNREADABLE, decode
+from vexil.crdt.pen import NEW_GENERATION
 from vexil.crdt.policy import latest, lww, present
-from vexil.crdt.replica import NEW_GENERATION, Replica
+from vexil.crdt.replica import Replica
 from vexil.crdt.segment_state import SegmentState, read_segment, segment_document, update_members
 from vexil.node.idempotency import IdempotencyIndex
+from vexil.node.parked_conflicts import ParkedConflicts
 from vexil.sdk.model import FlagDocument, FlagSet, SegmentDocument
 
 WAITING_MAX = 4_096
@@ -70,6 +74,11 @@ class Project:
         self.pulling = False
         self.offered_until_s = -1.0
         """Until then (`trio.current_time()`) a peer is expected to push us more pages."""
+        self.merging = False
+        """A snapshot is being merged: until it is through, nobody else may take anything out of the replica."""
+        self.snapshots_taken = 0
+        self.log_turn = trio.Lock()
+        """Whoever drops rows at the old end of the log, or adds some there, has it."""
         self.changes_applied = 0
         self.digest_cache: tuple[int, bytes] | None = None
         self.quarantined: dict[str, str] = {}
@@ -84,6 +93,7 @@ class Project:
         self.not_exportable = 0
         """How many flags flagd documents leave out, over all environments; `vexil.node.upkeep` keeps it."""
         self._conflicts: dict[str, tuple[ConflictRecord, ...]] = {}
+        self._parked = ParkedConflicts()
 
     # -- reading
 
@@ -108,13 +118,14 @@ class Project:
         return self._flag_sets[environment]
 
     def conflicts(self) -> list[ConflictRecord]:
-        """Every race and defect, by object."""
-        return [record for name in sorted(self._conflicts) for record in self._conflicts[name]]
+        """Every race and defect, by object; behind them every parked change."""
+        races = [record for name in sorted(self._conflicts) for record in self._conflicts[name]]
+        return [*races, *self._parked.records(self.replica)]
 
     @property
     def conflict_count(self) -> int:
         """How many records `conflicts` has."""
-        return sum(map(len, self._conflicts.values()))
+        return sum(map(len, self._conflicts.values())) + self._parked.count(self.replica)
 
     def shown_value(self, name: str, generation: Dot, field: str) -> object:
         """What the newest live lane of a cell says; None where nothing is shown. For the audit trail."""
@@ -214,6 +225,33 @@ class Project:
                 self.followed_by(name)
         self._stamp()
 
+    def refresh_objects(self, names: Iterable[str]) -> None:
+        """Read these objects wholly, whatever has become of them; the sets' version stays as it was."""
+        for name in names:
+            self._refresh(name, ())
+
+    def aside(self, replica: Replica) -> Project:
+        """Views of ``replica`` under this project's settings, empty so far, to be made while this one goes on."""
+        views = Project(self.name, replica, on_defect=self.on_defect)
+        views.environments, views.bucketing = self.environments, self.bucketing
+        views._flag_sets = {e: FlagSet(bucketing=self.bucketing) for e in self.environments}
+        return views
+
+    def adopt(self, views: Project) -> list[FlagSet]:
+        """Show from now on what ``views`` (from `aside`) has read: the replica has just become what it was made of.
+
+        Returns what was shown, for the caller to let go of piece by piece: to free it at once would take long.
+        """
+        views.configure(self.environments, self.bucketing)
+        shown = list(self._flag_sets.values())
+        self._flag_sets = views._flag_sets
+        self._flag_keys, self._segment_keys = views._flag_keys, views._segment_keys
+        self._segments = views._segments
+        self._conflicts, self.quarantined = views._conflicts, views.quarantined
+        self._parked = views._parked
+        self._stamp()
+        return shown
+
     def _stamp(self) -> None:
         if self._flag_sets:
             version = self.replica.root_hash()
@@ -221,6 +259,7 @@ class Project:
                 flag_set.version = version
 
     def _refresh(self, name: str, fields: Sequence[str]) -> None:
+        self._parked.touched(name)
         parsed = schema.parse_object(name)
         if parsed is None:
             return
@@ -229,6 +268,8 @@ class Project:
             if kind == schema.FLAG:
                 if not self._refresh_switches(name, key, fields):
                     self._refresh_flag(name, key)
+            elif kind == schema.PARKED:
+                self._parked.read(name, self.replica)
             elif kind == schema.SEGMENT:
                 self._refresh_segment(name, key, fields)
             elif kind == schema.FLAGD:

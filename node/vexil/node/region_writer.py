@@ -1,17 +1,18 @@
 """How applied changes reach the region's store, in the one order that survives a crash between any two steps.
 
 Change rows, then the member row with the vector over them, then (those who wait for ``region`` durability are told)
-the fold's cells, then the member row with the fold's header. What one round writes is captured at one instant, before
-its first await, so the fold never runs ahead of the vector that the store has. A round that fails is repeated as it
-was; repeating is always safe. While the store is away the backlog is a map of dirty cells, bounded by the state
-itself, and the rows are read again from the journal. Every member row names the forked incarnations: none has a vector
-over changes that were applied because of a fork that it does not tell.
+the fold's cells, then the member row with the fold's header, then the removal of what was collected as garbage. What
+one round writes is captured at one instant, before its first await, so the fold never runs ahead of the vector that
+the store has. A round that fails is repeated as it was; repeating is always safe. While the store is away the backlog
+is a map of dirty cells, bounded by the state itself, and the rows are read again from the journal. Every member row
+names the forked incarnations: none has a vector over changes that were applied because of a fork that it does not tell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from random import Random
 
@@ -20,6 +21,7 @@ import trio
 from vexil.crdt import cell as cells
 from vexil.crdt import version_vector
 from vexil.crdt.change import Change, Dot
+from vexil.crdt.garbage import FoldRemoval
 from vexil.crdt.replica import Replica, touched
 from vexil.node.seams import FoldEntry, Journal, LogRecord, MemberRow, Store, StoreError, StoreIndeterminate
 from vexil.node.signal import Signal
@@ -34,8 +36,11 @@ FOLD_BATCH_CELLS = 2_000
 SORTED_CELLS_MAX = 20_000
 """More cells are written in the order in which they came: sorting would hold up the event loop."""
 READ_BYTES = 4 << 20
+CHECKPOINTS_OF_A_START = 1 << 16
+"""How many numbers for checkpoints each start of a slot has to itself."""
 
 _Address = tuple[str, Dot, str]
+_Row = tuple[str, Dot, str, int]
 _object_of = itemgetter(0)
 
 
@@ -46,6 +51,8 @@ class _Dirty:
     cells: dict[_Address, tuple[bytes, frozenset[int]]]
     rows: list[LogRecord]
     rows_complete: bool = True
+    removed: dict[_Row, FoldRemoval] = field(default_factory=dict)
+    """Per row of the fold the highest removal: bounded by the state, as the cells are."""
 
 
 class RegionWriter:
@@ -84,8 +91,18 @@ class RegionWriter:
         """Per project: the vector that the store has."""
         self.fold_stored: dict[str, dict[int, int]] = {}
         """Per project: the fold vector that the store has; the only one that garbage may ever rely on."""
+        for project, header in row.fold.items():
+            stored = Replica()
+            stored.load_header(header)
+            self.fold_stored[project] = dict(stored.vv)
+        self._checkpoints_given: dict[str, int] = {}
         self.advanced = Signal()
         self.available = True
+
+    @property
+    def row(self) -> MemberRow:
+        """The slot's row as this writer last got it into the store (or found it there)."""
+        return self._row
 
     @property
     def backlog(self) -> int:
@@ -97,13 +114,11 @@ class RegionWriter:
 
     def note(self, project: str, change: Change) -> None:
         """``change`` has just been applied to the project's replica."""
-        dirty = self._dirty.get(project)
-        if dirty is None:
-            dirty = self._dirty[project] = _Dirty({}, [])
+        dirty = self._of(project)
         objects = self.replicas[project].objects
-        for name, generation, field, incarnations in touched(change):
-            address = (name, generation, field)
-            packed = objects[name][generation][field]
+        for name, generation, cell_field, incarnations in touched(change):
+            address = (name, generation, cell_field)
+            packed = objects[name][generation][cell_field]
             before = dirty.cells.get(address)
             dirty.cells[address] = (packed, incarnations if before is None else before[1] | incarnations)
         if not self._store.shares_journal:
@@ -120,6 +135,31 @@ class RegionWriter:
             self._forked = forked
             self.hurry()
 
+    def note_cells(self, project: str, addresses: Iterable[_Address]) -> None:
+        """These cells are others now, and no change says so (a repair): every part that they have is written."""
+        dirty = self._of(project)
+        replica = self.replicas[project]
+        for address in addresses:
+            packed = replica.cell(*address)
+            dirty.cells[address] = (packed, frozenset(entry.incarnation for entry in cells.entries(packed)))
+        self._wake.set()
+
+    def note_removed(self, project: str, removals: Sequence[FoldRemoval]) -> None:
+        """Garbage has just been collected from the project's replica, up to a floor that `store_header` has stored."""
+        removed = self._of(project).removed
+        for removal in removals:
+            row = removal[:4]
+            before = removed.get(row)
+            if before is None or before.timestamp < removal.timestamp:
+                removed[row] = removal
+        self._wake.set()
+
+    def _of(self, project: str) -> _Dirty:
+        dirty = self._dirty.get(project)
+        if dirty is None:
+            dirty = self._dirty[project] = _Dirty({}, [])
+        return dirty
+
     def hurry(self) -> None:
         """Somebody waits: do not let cells gather before the next round."""
         if not self._urgent:
@@ -129,6 +169,66 @@ class RegionWriter:
     async def announce(self, incarnation: int) -> None:
         """Write the member row of a fresh incarnation before it announces anything. Raises StoreError."""
         await self._write_row(incarnation=incarnation)
+
+    async def register(self, registration: str) -> None:
+        """Write that the slot is a member under ``registration``. Raises StoreError."""
+        await self._write_row(registration=registration)
+
+    def checkpoint(self, project: str) -> int:
+        """The checkpoint that is the slot's fold of ``project``."""
+        return self._row.checkpoint.get(project, 0)
+
+    def new_checkpoint(self, project: str) -> int:
+        """A number for a fold that is to be staged: no start of this slot has used it or will use it again.
+
+        What a store was sent for a dropped checkpoint may land late, so a number that was ever used is used up.
+        """
+        lowest = self._row.start * CHECKPOINTS_OF_A_START
+        before = max(self._checkpoints_given.get(project, 0), self.checkpoint(project))
+        self._checkpoints_given[project] = max(lowest, before + 1)
+        return self._checkpoints_given[project]
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[None]:
+        """Write what is dirty now, then keep rounds away for as long as the context is open.
+
+        Inside it neither `flush` nor `store_header` may be called: both would wait for themselves (RuntimeError).
+        """
+        async with self._round:
+            await self._one_round()
+            yield
+
+    async def store_header(self, project: str) -> None:
+        """Return when the store has the project's header, with the floor as it is now; waits for as long as it takes.
+
+        The dirty cells go before it, as in every round: a header never says more than its cells.
+        """
+        async with self._round:
+            self._of(project)
+            await self._one_round()
+
+    async def switch(self, project: str, checkpoint: int, header: bytes, vv: Mapping[int, int]) -> None:
+        """Make a staged checkpoint the slot's fold, by one row; the caller holds `exclusive`.
+
+        ``header`` and ``vv`` are the merged state's, whose cells the checkpoint has. Returns when the store has the
+        row. Cancelled before, it may have it or not: this writer then goes on with the old checkpoint and its next
+        round says so; until that round is through (`flush`), neither checkpoint may be dropped.
+        """
+        row = self._row
+        try:
+            await self._until_taken(
+                self._write_row,
+                checkpoint={**row.checkpoint, project: checkpoint},
+                fold={**row.fold, project: header},
+                vv={**row.vv, project: dict(vv)},
+            )
+        except trio.Cancelled:
+            self._of(project)
+            self._wake.set()
+            raise
+        self.stored[project] = dict(vv)
+        self.fold_stored[project] = dict(vv)
+        self.advanced.notify()
 
     async def run(self) -> None:
         """Write rounds until cancelled."""
@@ -177,12 +277,16 @@ class RegionWriter:
             await self._until_taken(self._write_cells, project, dirty)
         await self._until_taken(self._write_headers, headers)
         self.fold_stored.update(vectors)
+        for project, dirty in captured.items():
+            await self._until_taken(self._remove, project, dirty)
 
-    async def _until_taken(self, step: Callable[..., object], *arguments: object) -> None:
+    async def _until_taken(
+        self, step: Callable[..., object], *arguments: object, **differences: object
+    ) -> None:
         wait_ms = RETRY_MS_MIN
         while True:
             try:
-                await step(*arguments)  # type: ignore[misc]
+                await step(*arguments, **differences)  # type: ignore[misc]
             except StoreError as error:
                 self.available = False
                 self._on_failure(error)
@@ -193,6 +297,19 @@ class RegionWriter:
                     self.available = True
                     self.advanced.notify()
                 return
+
+    async def until_stored(
+        self, project: str, vv: Mapping[int, int], *, retired: Container[int], timeout_ms: float
+    ) -> bool:
+        """Wait until the store has all of ``vv`` that is not ``retired``; False if time ran out."""
+
+        def holds() -> bool:
+            there = self.stored.get(project, {})
+            return all(there.get(i, 0) >= seq or i in retired for i, seq in vv.items())
+
+        if not holds():
+            self.hurry()
+        return await self.advanced.until(holds, timeout_ms=timeout_ms)
 
     async def _write_rows(self, project: str, dirty: _Dirty, vv: Mapping[int, int]) -> None:
         if dirty.rows_complete:
@@ -228,18 +345,27 @@ class RegionWriter:
             self._row = row
 
     async def _write_cells(self, project: str, dirty: _Dirty) -> None:
+        checkpoint = self.checkpoint(project)
         batch: list[FoldEntry] = []
         # By object, as the store has them: a transaction then writes a few pages and not a few of every page.
         ordered = sorted(dirty.cells, key=_object_of) if len(dirty.cells) <= SORTED_CELLS_MAX else dirty.cells
         for address in ordered:
-            name, generation, field = address
+            name, generation, cell_field = address
             packed, incarnations = dirty.cells[address]
-            batch += _fold_entries(name, generation, field, packed, incarnations)
+            batch += _fold_entries(name, generation, cell_field, packed, incarnations)
             if len(batch) >= FOLD_BATCH_CELLS:
-                await self._store.write_fold(project, batch)
+                await self._store.write_fold(project, batch, checkpoint=checkpoint)
                 batch = []
         if batch:
-            await self._store.write_fold(project, batch)
+            await self._store.write_fold(project, batch, checkpoint=checkpoint)
+
+    async def _remove(self, project: str, dirty: _Dirty) -> None:
+        removals = list(dirty.removed.values())
+        checkpoint = self.checkpoint(project)
+        for start in range(0, len(removals), FOLD_BATCH_CELLS):
+            await self._store.collect_fold(
+                project, removals[start : start + FOLD_BATCH_CELLS], checkpoint=checkpoint
+            )
 
 
 def _together(older: _Dirty, newer: _Dirty) -> _Dirty:
@@ -250,7 +376,12 @@ def _together(older: _Dirty, newer: _Dirty) -> _Dirty:
         merged[address] = (packed, parts if before is None else before[1] | parts)
     complete = older.rows_complete and newer.rows_complete
     rows = [*older.rows, *newer.rows] if complete else []
-    return _Dirty(merged, rows, rows_complete=complete and len(rows) <= ROWS_KEPT_MAX)
+    removed = dict(older.removed)
+    for row, removal in newer.removed.items():
+        known = removed.get(row)
+        if known is None or known.timestamp < removal.timestamp:
+            removed[row] = removal
+    return _Dirty(merged, rows, complete and len(rows) <= ROWS_KEPT_MAX, removed)
 
 
 def _fold_entries(

@@ -24,6 +24,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from vexil.crdt.garbage import FoldRemoval
+
 VersionVector = dict[int, int]
 
 
@@ -124,6 +126,12 @@ class Journal(Protocol):
     ) -> Sequence[LogRecord]:
         """As `Store.read_changes`, from what this journal still holds; it never waits for the region's store."""
 
+    async def trim(self, project: str, through: Mapping[int, int]) -> None:
+        """Drop the records with ``seq <= through[i]``; the caller knows that nobody needs them from here again.
+
+        May be cut off and repeated at any point: what is left is always readable. Raises JournalError.
+        """
+
 
 class FoldEntry(NamedTuple):
     """One incarnation's part of one cell: lane and ``seen`` entry together, packed by ``vexil.crdt.cell``.
@@ -148,9 +156,12 @@ class MemberRow:
     start: int
     revision: int
     incarnation: int
-    checkpoint: int = 0
+    checkpoint: Mapping[str, int] = field(default_factory=dict)
+    """Per project: the checkpoint that is this slot's fold; one that is not named here is 0."""
+    registration: str = ""
+    """The registration under which the slot is a member; empty for one that has not joined."""
     vv: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
-    """Per project: every row up to here is in the store's log."""
+    """Per project: every row behind the fold's header up to here is in the store's log."""
     fold: Mapping[str, bytes] = field(default_factory=dict)
     """Per project: the replica's header (fold VV, chain hashes and more), opaque to the store."""
     forked: tuple[int, ...] = ()
@@ -217,13 +228,47 @@ class Store(Protocol):
     async def log_projects(self) -> Sequence[str]:
         """Names of all projects that have a row."""
 
-    async def write_fold(self, project: str, entries: Sequence[FoldEntry]) -> None:
+    async def log_start(self, project: str) -> Mapping[int, int]:
+        """Per incarnation that has a row: the seq before its first one. Below it `read_changes` has nothing."""
+
+    async def trim_changes(self, project: str, through: Mapping[int, int]) -> None:
+        """Drop the rows with ``seq <= through[i]``; in slices, and harmless when repeated.
+
+        Every member of the region is past them: the log is shared.
+        """
+
+    async def write_past(self, project: str, records: Sequence[LogRecord]) -> None:
+        """Write rows from before everything of ``project`` that is here, newest first.
+
+        `read_history` shows them behind what was here, in this order; `read_changes` serves them like any other.
+        A row that is there already stays where it is.
+        """
+
+    async def write_fold(self, project: str, entries: Sequence[FoldEntry], *, checkpoint: int = 0) -> None:
         """Upsert this slot's fold; per column the higher timestamp (seq) wins."""
 
-    def read_fold(self, project: str) -> AsyncIterator[Sequence[FoldEntry]]:
+    def read_fold(self, project: str, *, checkpoint: int = 0) -> AsyncIterator[Sequence[FoldEntry]]:
         """This slot's fold in bounded batches, ascending by (object, generation, field, incarnation).
 
         All entries of one object are adjacent.
+        """
+
+    async def collect_fold(
+        self, project: str, removals: Sequence[FoldRemoval], *, checkpoint: int = 0
+    ) -> None:
+        """Row tombstones: of each named row, the column goes whose timestamp is not above the removal's.
+
+        That may be the lane, the ``seen`` entry, both (then the row is gone) or nothing. Repeating is harmless. What
+        a store may apply late and has got before stays dead.
+        """
+
+    async def fold_checkpoints(self) -> Mapping[str, Sequence[int]]:
+        """Per project: the checkpoints of this slot's folds that may have a row, ascending."""
+
+    async def drop_fold(self, project: str, checkpoint: int) -> None:
+        """Remove a checkpoint that nobody reads any more; in slices, and harmless when repeated.
+
+        Its number is never used again for this project: what was on its way to it may land late.
         """
 
     async def put_aside(self, record: AsideRecord) -> None:
@@ -231,6 +276,23 @@ class Store(Protocol):
 
     async def read_aside(self) -> Sequence[AsideRecord]:
         """What was put aside, oldest first."""
+
+
+class Archive(Protocol):
+    """What a slot had under an earlier registration: read once more when the slot has come back, then let go."""
+
+    registration: str
+    """Whose state it was; "" if it had none."""
+    slot: str
+
+    async def row(self) -> MemberRow | None:
+        """What the slot said of itself last. Raises StoreError."""
+
+    def records(self) -> AsyncIterator[Sequence[LogRecord]]:
+        """Every change row of every project in bounded batches, causes before effects. Raises StoreError."""
+
+    async def discard(self) -> None:
+        """All of it is elsewhere now: it is not there at the next start. Repeating is harmless. Raises StoreError."""
 
 
 class PeerIdentity(NamedTuple):

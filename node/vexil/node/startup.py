@@ -15,9 +15,10 @@ import trio
 
 from vexil.crdt import cell as cells
 from vexil.crdt import hlc as hlcs
-from vexil.crdt import version_vector
 from vexil.crdt.change import Change, Dot, Undecodable, decode
-from vexil.crdt.replica import Frontier, Replica, Verdict
+from vexil.crdt.frontier import Frontier, Verdict
+from vexil.crdt.replica import Replica
+from vexil.node.region_writer import CHECKPOINTS_OF_A_START
 from vexil.node.seams import AsideRecord, Journal, MemberRow, Store
 
 PAGE_BYTES = 4 << 20
@@ -64,12 +65,13 @@ async def load(store: Store, journal: Journal, slot: str, *, believed: int = hlc
         for project, header in row.fold.items():
             replica = loaded.replica(project)
             replica.load_header(header)
-            await _read_fold(store, project, replica)
+            await _read_fold(store, project, row.checkpoint.get(project, 0), replica)
+            replica.settle_retired()
         latest = await store.read_member(slot)
         loaded.forked = frozenset((latest or row).forked)
         for project, vv in (latest or row).vv.items():
             replica = loaded.replica(project)
-            behind = not version_vector.covers(replica.vv, vv)
+            behind = not replica.covers(vv)
             await _read_rows(store, project, vv, loaded)
             if behind:
                 # A round that was cut off may have stored cells of the rows above the header: applying those rows
@@ -79,12 +81,28 @@ async def load(store: Store, journal: Journal, slot: str, *, believed: int = hlc
     return loaded
 
 
-async def _read_fold(store: Store, project: str, replica: Replica) -> None:
+async def drop_stale(store: Store, row: MemberRow) -> None:
+    """Remove what earlier starts staged and never switched to, and what was switched away from.
+
+    ``row`` is this start's own and is in the store: a late row of an earlier start is void beside it. What this start
+    stages has higher numbers and is left alone, so that this may go on in the background. Raises StoreError; the rest
+    is then left to the next start.
+    """
+    for project, checkpoints in (await store.fold_checkpoints()).items():
+        for checkpoint in checkpoints:
+            if (
+                checkpoint != row.checkpoint.get(project, 0)
+                and checkpoint < row.start * CHECKPOINTS_OF_A_START
+            ):
+                await store.drop_fold(project, checkpoint)
+
+
+async def _read_fold(store: Store, project: str, checkpoint: int, replica: Replica) -> None:
     """Put a stored fold's cells into ``replica``: this loop runs for every cell of the state, so it is kept bare."""
     built = 0
     place: tuple[str, Dot] | None = None
     fields: dict[str, bytes] = {}
-    async for batch in store.read_fold(project):
+    async for batch in store.read_fold(project, checkpoint=checkpoint):
         for name, generation, cell_field, _, packed, _, _ in batch:
             if place != (name, generation):
                 place = (name, generation)
@@ -101,7 +119,7 @@ async def _read_fold(store: Store, project: str, replica: Replica) -> None:
 async def _read_rows(store: Store, project: str, through: Mapping[int, int], loaded: Loaded) -> None:
     replica = loaded.replica(project)
     pending: list[Change] = []
-    reached = dict(replica.vv)
+    reached = {**replica.vv, **replica.retired}
     while page := await store.read_changes(project, after=reached, through=through, limit_bytes=PAGE_BYTES):
         for record in page:
             reached[record.incarnation] = max(reached.get(record.incarnation, 0), record.seq)
@@ -113,7 +131,7 @@ async def _read_rows(store: Store, project: str, through: Mapping[int, int], loa
 
 
 async def _replay(journal: Journal, loaded: Loaded) -> None:
-    covered = {project: dict(replica.vv) for project, replica in loaded.replicas.items()}
+    covered = {project: {**replica.vv, **replica.retired} for project, replica in loaded.replicas.items()}
     async for batch in journal.replay(after=covered):
         for record in batch:
             _offer(loaded, record.project, record.raw, loaded.pending.setdefault(record.project, []))
@@ -169,7 +187,5 @@ def owed(loaded: Loaded) -> dict[str, dict[int, int]]:
     if loaded.row is None:
         return {}
     return {
-        project: dict(vv)
-        for project, vv in loaded.row.vv.items()
-        if not version_vector.covers(loaded.replica(project).vv, vv)
+        project: dict(vv) for project, vv in loaded.row.vv.items() if not loaded.replica(project).covers(vv)
     }

@@ -44,6 +44,27 @@ class Telemetry(Protocol):
     def count_journal_full(self) -> None:
         """The journal takes nothing."""
 
+    def count_snapshot(self, outcome: str) -> None:
+        """A peer's whole state was asked for: ``taken``, ``level`` (nothing was missing) or ``failed``."""
+
+    def count_past_refused(self, rows: int) -> None:
+        """Rows from before a snapshot are not of the log that they were said to be of."""
+
+    def count_mended(self, project: str, cells: int) -> None:
+        """A repair was made: so many cells are others now, or none if it was the root hash alone."""
+
+    def count_collected(self, project: str, rows: int) -> None:
+        """Garbage was taken out of a state: so many parts of cells."""
+
+    def observe_garbage_round(self, project: str, seconds: float) -> None:
+        """One round of collecting over a project that had something to look at."""
+
+    def count_retired(self, project: str, incarnations: int) -> None:
+        """Incarnations that have ended were taken out of the vectors."""
+
+    def count_trimmed(self, project: str, rows: int) -> None:
+        """Rows of the log that nobody needs any more have gone."""
+
 
 class Log(Protocol):
     """A structured logger: an event name and its facts."""
@@ -95,6 +116,27 @@ class Silence:
         """Nothing."""
 
     def count_journal_full(self) -> None:
+        """Nothing."""
+
+    def count_snapshot(self, outcome: str) -> None:
+        """Nothing."""
+
+    def count_past_refused(self, rows: int) -> None:
+        """Nothing."""
+
+    def count_mended(self, project: str, cells: int) -> None:
+        """Nothing."""
+
+    def count_collected(self, project: str, rows: int) -> None:
+        """Nothing."""
+
+    def observe_garbage_round(self, project: str, seconds: float) -> None:
+        """Nothing."""
+
+    def count_retired(self, project: str, incarnations: int) -> None:
+        """Nothing."""
+
+    def count_trimmed(self, project: str, rows: int) -> None:
         """Nothing."""
 
     def info(self, event: str, **facts: object) -> None:

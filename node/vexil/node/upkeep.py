@@ -6,20 +6,35 @@ bounded share of the node's time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from random import Random
 
 import trio
 
+from vexil.node import startup
 from vexil.node.project import Project
-from vexil.node.seams import Clock
+from vexil.node.region_writer import RegionWriter
+from vexil.node.seams import Clock, Store, StoreError
 from vexil.sdk.flagd import not_exportable
 
+DROP_STALE_AFTER_S = 60.0
+"""After its start a node has better things to do than to tidy up."""
 FORGET_INTERVAL_S = 60.0
 COUNT_INTERVAL_S = 5.0
 COUNT_REST = 20
 """After a count the node rests for so many times as long as it took: at most a twentieth of its time goes there."""
 SLICE_FLAGS = 100
+
+
+async def drop_stale_folds(
+    store: Store, writer: RegionWriter, on_failure: Callable[[StoreError], None]
+) -> None:
+    """Some time after a start, have the store drop the folds that nobody reads; what it refuses waits for the next."""
+    await trio.sleep(DROP_STALE_AFTER_S)
+    try:
+        await startup.drop_stale(store, writer.row)
+    except StoreError as error:
+        on_failure(error)
 
 
 class Upkeep:

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from vexil.crdt import cell, schema
 from vexil.crdt.change import NO_GENERATION, Change, Dot
+from vexil.crdt.frontier import Verdict
 from vexil.crdt.materialise import FlagState, SegmentState, next_epoch, read_flag, read_segment
 from vexil.crdt.payload import TOMBSTONE
-from vexil.crdt.replica import NEW_GENERATION, CellWrite, Pen, Replica, Verdict
+from vexil.crdt.pen import NEW_GENERATION, CellWrite, Pen
+from vexil.crdt.replica import Replica
 
 ENVIRONMENTS = ("dev", "prod")
 

@@ -7,7 +7,8 @@ import pytest
 
 from vexil.crdt import change as changes
 from vexil.crdt.change import NO_GENERATION, TEXT_CHARACTERS_MAX, Undecodable
-from vexil.crdt.replica import BEFORE_BYTES_MAX, CellWrite, Pen, Replica
+from vexil.crdt.pen import BEFORE_BYTES_MAX, CellWrite, Pen
+from vexil.crdt.replica import Replica
 
 
 def shown_before(*values: object) -> tuple[object, ...]:

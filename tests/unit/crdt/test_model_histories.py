@@ -14,10 +14,12 @@ from tests.property.nodes import KILL, Node, World, cluster, heal
 from vexil.crdt import cell as cells
 from vexil.crdt import change as changes
 from vexil.crdt.change import NO_GENERATION, Dot
+from vexil.crdt.frontier import Verdict
 from vexil.crdt.hlc import pack
 from vexil.crdt.materialise import FlagState, read_flag
+from vexil.crdt.pen import CellWrite, Pen
 from vexil.crdt.policy import killed
-from vexil.crdt.replica import CellWrite, Pen, Replica, Verdict
+from vexil.crdt.replica import Replica
 
 FLAG = "flag/f"
 YEAR_MS = 365 * 24 * 3600 * 1000

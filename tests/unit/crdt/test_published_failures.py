@@ -15,10 +15,12 @@ from vexil.crdt import cell as cells
 from vexil.crdt import change as changes
 from vexil.crdt import payload as payloads
 from vexil.crdt.change import GENESIS, NO_GENERATION, Change, Dot, Operation
+from vexil.crdt.frontier import Frontier, Verdict
 from vexil.crdt.materialise import FlagState, read_flag
 from vexil.crdt.payload import TOMBSTONE
+from vexil.crdt.pen import CellWrite, Pen
 from vexil.crdt.policy import latest
-from vexil.crdt.replica import EXISTS, CellWrite, Frontier, Pen, Replica, Verdict
+from vexil.crdt.replica import EXISTS, Replica
 
 FLAG = "flag/f"
 YEAR_MS = 365 * 24 * 3600 * 1000

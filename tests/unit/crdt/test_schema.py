@@ -84,6 +84,7 @@ FIELDS = [
         ("environment", Policy.ELEMENT, None, "dev"),
     ),
     ("key/k", NONE, schema.REVOKED, ("revoked", Policy.ONCE, None, "")),
+    ("parked/p", NONE, schema.parked_field("flag/f"), ("change", Policy.ENTRY, None, "flag/f")),
     ("member/m", NONE, schema.CURRENT, ("current", Policy.LWW, None, "")),
     (
         "member/m",

@@ -25,7 +25,7 @@ from vexil.crdt.materialise import (
     update_members,
 )
 from vexil.crdt.payload import TOMBSTONE, encode, tombstone
-from vexil.crdt.replica import NEW_GENERATION
+from vexil.crdt.pen import NEW_GENERATION
 
 JUNK = b"\xc1"
 SEGMENT = schema.segment_object("s")

@@ -59,6 +59,7 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
     config = NodeConfig.parse(LEAST, folder=tmp_path)
     assert (config.data, config.http_port, config.bootstrap, config.dev) == (tmp_path, 8100, False, False)
     assert (config.gossip_interval_region_ms, config.gossip_interval_remote_ms) == (1000, 5000)
+    assert (config.garbage_interval_ms, config.log_retention_days) == (10_000, 90)
     assert config.push_fanout_remote == 2
     assert config.request_body_bytes_max == 2 * 1024 * 1024
 
@@ -130,6 +131,8 @@ def test_variables_of_a_kubernetes_service_called_vexil_node_are_not_ours(tmp_pa
         ({"http_port": 65_536}, "http_port must be from 1 to 65535"),
         ({"bootstrap": 1}, "bootstrap must be true or false"),
         ({"gossip_interval_region_ms": 1}, "gossip_interval_region_ms must be from 10 to"),
+        ({"garbage_interval_ms": 9}, "garbage_interval_ms must be from 10 to"),
+        ({"log_retention_days": 0}, "log_retention_days must be from 1 to"),
         ({"name": "a/b"}, "name must be 1 to 64"),
         ({"name": "x" * 65}, "name must be 1 to 64"),
         ({"region": "-eu"}, "region must be 1 to 64"),

@@ -20,6 +20,7 @@ EVERY = [
     (errors.InUse("flag", "f", ["g"]), 409, "flag.in_use"),
     (errors.ConflictChanged("c"), 409, "conflict.changed"),
     (errors.TokenBehind(), 409, "token.behind"),
+    (errors.MemberRefused("self", "x"), 409, "member.self"),
     (errors.Stale("flag", {"key": "f"}, "x"), 412, "flag.stale"),
     (errors.LimitExceeded("flags", "x"), 413, "limit.flags"),
     (errors.Invalid("flag", [FieldError("/type", "x")]), 422, "flag.invalid"),

@@ -8,7 +8,8 @@ import pytest
 
 from vexil.crdt import hlc as hlcs
 from vexil.crdt.change import NO_GENERATION, Change
-from vexil.crdt.replica import CellWrite, Pen, Replica
+from vexil.crdt.pen import CellWrite, Pen
+from vexil.crdt.replica import Replica
 from vexil.node import idempotency
 from vexil.node.idempotency import KEPT_MS, IdempotencyIndex
 

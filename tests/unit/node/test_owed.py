@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vexil.crdt.replica import NEW_GENERATION, CellWrite, Pen, Replica
+from vexil.crdt.pen import NEW_GENERATION, CellWrite, Pen
+from vexil.crdt.replica import Replica
 from vexil.node.seams import MemberRow
 from vexil.node.startup import Loaded, owed
 

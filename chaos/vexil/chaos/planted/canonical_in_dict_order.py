@@ -18,7 +18,7 @@ from vexil.crdt.replica import Replica
 def _canonical(self: Replica) -> Iterator[bytes]:
     for name, generations in self.objects.items():
         for generation, fields in generations.items():
-            if self._counts(generation, fields):
+            if replica.generation_counts(generation, fields):
                 for field, packed in fields.items():
                     yield from replica._records(name, generation, field, packed)
 

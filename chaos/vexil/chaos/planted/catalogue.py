@@ -8,8 +8,11 @@ from vexil.chaos.planted import (
     back_off_without_bound,
     canonical_in_dict_order,
     copy_keeps_its_name,
+    evicted_not_fenced,
     far_clock_believed,
     gap_skipped,
+    garbage_before_all,
+    garbage_without_the_partitioned,
     gossip_one_way,
     half_a_change_set,
     kill_as_last_writer,
@@ -17,7 +20,9 @@ from vexil.chaos.planted import (
     old_name_after_crash,
     one_bad_flag_stops_all,
     page_tail_dropped,
+    removals_not_in_digest,
     remove_clears_unseen,
+    replay_counts_twice,
     retry_writes_again,
     stamps_not_received,
     tie_resolved_by_arrival,
@@ -63,7 +68,12 @@ PLANTED: Final[tuple[PlantedBug, ...]] = tuple(
 )
 DIRECTED: Final[tuple[tuple[PlantedBug, str], ...]] = (
     (copy_keeps_its_name.BUG, "clone"),
+    (garbage_before_all.BUG, "garbage-waits-for-the-cut-off"),
+    (garbage_without_the_partitioned.BUG, "garbage-waits-for-the-cut-off"),
+    (removals_not_in_digest.BUG, "delete-by-digest"),
     (gossip_one_way.BUG, "one-way-link"),
     (page_tail_dropped.BUG, "page-limit"),
+    (replay_counts_twice.BUG, "replayed-once"),
+    (evicted_not_fenced.BUG, "evicted-alive"),
 )
 """Bugs that random faults find too rarely, each with the scenario that fails on it."""

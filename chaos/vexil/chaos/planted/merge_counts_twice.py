@@ -13,7 +13,8 @@ from unittest.mock import patch
 from vexil.chaos.planted.planted_bug import PlantedBug
 from vexil.crdt import cell
 from vexil.crdt.change import Change
-from vexil.crdt.replica import Frontier, Replica, Verdict
+from vexil.crdt.frontier import Frontier, Verdict
+from vexil.crdt.replica import Replica
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from unittest.mock import patch
 
 from vexil.chaos.planted.planted_bug import PlantedBug
 from vexil.crdt.change import Change
-from vexil.crdt.replica import Frontier, Replica
+from vexil.crdt.frontier import Frontier
+from vexil.crdt.replica import Replica
 
 
 @contextmanager

@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 PATH_PREFIX = "/peer/v1/"
 SESSION_PATH = PATH_PREFIX + "session"
-PEER_METHODS = ("join", "digest", "pull", "push")
+PEER_METHODS = ("join", "digest", "pull", "push", "announce", "snapshot", "past")
 CONTENT_TYPE = "application/msgpack"
 DETAIL_LIMIT_CHARACTERS = 500
 

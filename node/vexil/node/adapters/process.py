@@ -3,23 +3,29 @@
 Up: configuration, folder lock, journal and store, engine, peer port, HTTP port. Both ports answer from the start
 (health, metrics, "not ready"), before the state is loaded. Down, on SIGTERM or SIGINT: stop taking connections,
 finish what is in flight, tell the store what it lacks, close. A second signal ends the process at once.
+An engine that must return from an empty state (`MustReturn`) goes down the same way; its file is moved aside, and
+another engine comes up in its place.
 """
 
 from __future__ import annotations
 
-import gc
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import trio
 
+from vexil.node.adapters import python_memory
 from vexil.node.adapters.folder_lock import FolderLock, FolderLocked, FolderUnusable
 from vexil.node.adapters.http_peers import HttpPeerTransport
 from vexil.node.adapters.peer_app import PeerAppLimits, create_peer_app
 from vexil.node.adapters.peer_auth import SecretTooShort
+from vexil.node.adapters.returned_files import STORE_FILE, SqliteArchive, archives, complete, set_aside
 from vexil.node.adapters.serving import ServingError, ServingLimits, serve
 from vexil.node.adapters.sqlite import SqliteStore
 from vexil.node.adapters.system import SystemClock, SystemEntropy
@@ -29,14 +35,15 @@ from vexil.node.api.bootstrap import BootstrapKeyInvalid, bootstrap_owner_key
 from vexil.node.api.limits import ApiLimits
 from vexil.node.config import ConfigError, NodeConfig, cluster_secret
 from vexil.node.engine import Engine
-from vexil.node.engine_types import EngineSettings, Seams
+from vexil.node.engine_types import EngineSettings, MustReturn, Seams
 from vexil.node.gossip.loops import GossipSettings
 from vexil.node.logs import configure_logs, get_logger
 from vexil.node.metrics import Metrics
 from vexil.node.seams import PeerIdentity, SeamError
+from vexil.node.telemetry import Log
 
-STORE_FILE = "node.db"
 DRAIN_MS = 5_000
+RETURN_PAUSE_MS = 500
 SEED_BYTES = 16
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -54,8 +61,7 @@ def main(config_path: Path, environment: Mapping[str, str]) -> int:
         _tell(error)
         return EXIT_USAGE
     configure_logs(clock=SystemClock(), stream=sys.stderr)
-    # What a node loads stays: the collector need not look at it while it is built, nor ever again (see _settle).
-    gc.disable()
+    python_memory.hold_off()
     try:
         with FolderLock.acquire(config.data):
             trio.run(_run, config, secret, environment.get(BOOTSTRAP_VARIABLE, ""))
@@ -80,11 +86,72 @@ async def _run(config: NodeConfig, secret: bytes, owner_key: str) -> None:
     # Jitter and choices need no secrecy, but two nodes must not make the same ones.
     rng = Random(entropy.token_bytes(SEED_BYTES))
     log = get_logger(node=config.name, region=config.region)
-    metrics = Metrics()
     transport = HttpPeerTransport(
         caller=PeerIdentity(config.name, config.region), secret=secret, entropy=entropy
     )
-    async with SqliteStore.open(config.data / STORE_FILE) as store:
+    world = _World(clock, entropy, transport, rng, log)
+    stop = trio.Event()
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(_watch_signals, stop)
+            while not stop.is_set():
+                must = await _live(config, secret, owner_key, world, stop)
+                if must is not None:
+                    await _give_up(config, must, world, stop)
+            log.info("stopped")
+            nursery.cancel_scope.cancel()
+    finally:
+        await transport.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class _World:
+    """What outlives an engine of this process."""
+
+    clock: SystemClock
+    entropy: SystemEntropy
+    transport: HttpPeerTransport
+    rng: Random
+    log: Log
+
+
+async def _give_up(config: NodeConfig, must: MustReturn, world: _World, stop: trio.Event) -> None:
+    """Move the state of a registration that is over out of the way of the next engine."""
+    world.log.warning("beginning anew", reason=must.reason, registration=must.registration, kept=must.keep)
+    with trio.CancelScope(shield=True):
+        await trio.to_thread.run_sync(
+            partial(set_aside, config.data, must.registration, keep=must.keep), abandon_on_cancel=False
+        )
+    python_memory.begin_anew()
+    # Whatever sends it back at once must not make it a storm.
+    with trio.move_on_after(RETURN_PAUSE_MS * world.rng.uniform(0.5, 1.5) / 1000):
+        await stop.wait()
+
+
+@asynccontextmanager
+async def _archive(config: NodeConfig, log: Log) -> AsyncIterator[SqliteArchive | None]:
+    """The oldest state that was moved aside, if there is one that can be read; the others are for later starts."""
+    async with AsyncExitStack() as stack:
+        found: SqliteArchive | None = None
+        for path in await trio.to_thread.run_sync(archives, config.data):
+            try:
+                found = await stack.enter_async_context(SqliteArchive.open(path, config.name))
+            except SeamError as error:
+                # It stays where it is, for a person; the node does without it.
+                log.warning("a state that was moved aside cannot be read", file=str(path), error=str(error))
+            else:
+                break
+        yield found
+
+
+async def _live(
+    config: NodeConfig, secret: bytes, owner_key: str, world: _World, stop: trio.Event
+) -> MustReturn | None:
+    """One engine from its start to its end: None if that was ``stop``, else why another one must follow."""
+    clock, entropy, rng, log = world.clock, world.entropy, world.rng, world.log
+    metrics = Metrics()
+    await trio.to_thread.run_sync(complete, config.data)
+    async with SqliteStore.open(config.data / STORE_FILE) as store, _archive(config, log) as archive:
         engine = Engine(
             EngineSettings(
                 name=config.name,
@@ -100,16 +167,19 @@ async def _run(config: NodeConfig, secret: bytes, owner_key: str) -> None:
                     interval_remote_ms=config.gossip_interval_remote_ms,
                     fanout_remote=config.push_fanout_remote,
                 ),
+                garbage_interval_ms=config.garbage_interval_ms,
+                log_retention_days=config.log_retention_days,
             ),
             Seams(
                 clock=clock,
                 entropy=entropy,
-                transport=transport,
+                transport=world.transport,
                 store=store,
                 journal=store,
                 rng=rng,
                 telemetry=metrics,
                 log=log,
+                archive=archive,
             ),
         )
         metrics.watch(engine.status)
@@ -136,25 +206,50 @@ async def _run(config: NodeConfig, secret: bytes, owner_key: str) -> None:
         for listener in config.flagd_listener:
             log.warning("flagd listeners are not served by this version", port=listener.port)
         serving = ServingLimits(shutdown_ms=config.shutdown_grace_ms)
-        stop = trio.Event()
-        try:
-            async with trio.open_nursery() as nursery:
-                await nursery.start(_watch_signals, stop)
-                nursery.start_soon(engine.run)
-                async with trio.open_nursery() as servers:
-                    await servers.start(_serve, peer_app, config.peer_host, config.peer_port, stop, serving)
-                    await servers.start(_serve, http_app, config.http_host, config.http_port, stop, serving)
-                    log.info("listening", http=config.http_url, peers=config.peer_url)
-                    servers.start_soon(_settle, engine)
-                    servers.start_soon(_make_owner_key, engine, owner_key, config)
-                    await stop.wait()
-                    servers.cancel_scope.deadline = trio.current_time() + config.shutdown_grace_ms / 1000
+        closing = trio.Event()
+        must: list[MustReturn] = []
+
+        async def run_engine() -> None:
+            try:
+                await engine.run()
+            except MustReturn as error:
+                must.append(error)
+                closing.set()
+
+        async def close_at_stop() -> None:
+            await stop.wait()
+            closing.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_engine)
+            nursery.start_soon(close_at_stop)
+            async with trio.open_nursery() as servers:
+                await servers.start(_serve, peer_app, config.peer_host, config.peer_port, closing, serving)
+                await servers.start(_serve, http_app, config.http_host, config.http_port, closing, serving)
+                log.info("listening", http=config.http_url, peers=config.peer_url)
+                helpers = [
+                    await servers.start(_cancellable, partial(python_memory.run, engine.until_ready)),
+                    await servers.start(_cancellable, partial(_make_owner_key, engine, owner_key, config)),
+                ]
+                await closing.wait()
+                for helper in helpers:
+                    helper.cancel()
+                servers.cancel_scope.deadline = trio.current_time() + config.shutdown_grace_ms / 1000
+            if not must:
                 with trio.move_on_after(DRAIN_MS / 1000):
                     await engine.drain()
-                log.info("stopped")
-                nursery.cancel_scope.cancel()
-        finally:
-            await transport.aclose()
+            nursery.cancel_scope.cancel()
+        return must[0] if must else None
+
+
+async def _cancellable(
+    work: Callable[[], Awaitable[None]],
+    task_status: trio.TaskStatus[trio.CancelScope] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Work that waits for a node to be ready, which it may never be."""
+    with trio.CancelScope() as scope:
+        task_status.started(scope)
+        await work()
 
 
 async def _serve(
@@ -166,14 +261,6 @@ async def _serve(
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     await serve(app, host=host, port=port, shutdown=stop, limits=limits, task_status=task_status)  # type: ignore[arg-type]
-
-
-async def _settle(engine: Engine) -> None:
-    """Take the loaded state out of the collector's sight: a full collection of 100,000 flags would hold the loop."""
-    await engine.until_ready()
-    gc.collect()
-    gc.freeze()
-    gc.enable()
 
 
 async def _make_owner_key(engine: Engine, given: str, config: NodeConfig) -> None:

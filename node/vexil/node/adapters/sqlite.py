@@ -16,9 +16,10 @@ from typing import Final, Self, TypeVar
 
 import trio
 
-from vexil.node.adapters import sqlite_file, sqlite_state
+from vexil.crdt.garbage import FoldRemoval
+from vexil.node.adapters import sqlite_file, sqlite_fold, sqlite_state
 from vexil.node.adapters.sqlite_commit import Fate, GroupCommit, Job, Outcome
-from vexil.node.adapters.sqlite_log import LogReader, LogWriter
+from vexil.node.adapters.sqlite_log import SEQ_MAX, LogReader, LogWriter, position_of
 from vexil.node.causal_order import Causes, causes_of
 from vexil.node.seams import (
     AsideRecord,
@@ -37,9 +38,6 @@ from vexil.node.seams import (
 APPEND_RECORDS_MAX: Final = 100_000
 """Records of one append: it is one transaction."""
 RECORD_BYTES_MAX: Final = 16 << 20
-FOLD_CHUNK_ROWS: Final = 2_000
-"""Entries of one fold transaction: an append waits for at most so many (some ten milliseconds)."""
-SEQ_MAX: Final = (1 << 62) - 1
 INCARNATION_MAX: Final = (1 << 64) - 1
 
 _T = TypeVar("_T")
@@ -163,35 +161,74 @@ class SqliteStore:
 
     async def read_history(self, project: str, *, before: str | None, limit: int) -> Sequence[HistoryRow]:
         """``Store.read_history``; at most ``HISTORY_ROWS_MAX``. Raises ValueError for a cursor that is none."""
-        if before is not None and not (
-            before.isascii() and before.isdecimal() and len(before) < len(str(SEQ_MAX))
-        ):
-            raise ValueError(f"not a cursor: {before[:40]!r}")
-        position = None if before is None else int(before)
+        position = None if before is None else position_of(before)
         return await self._read(lambda: self._log_reader.history(project, position, limit))
 
     async def log_projects(self) -> Sequence[str]:
         """``Store.log_projects``, ascending."""
         return await self._read(self._log_reader.projects)
 
-    async def write_fold(self, project: str, entries: Sequence[FoldEntry]) -> None:
-        """``Store.write_fold``, in several transactions; ``vexil.node.fold_order`` decides between entries."""
-        for start in range(0, len(entries), FOLD_CHUNK_ROWS):
-            chunk = entries[start : start + FOLD_CHUNK_ROWS]
-            outcome = await self._commit.run(
-                Job(partial(sqlite_state.write_fold, self._writer, project, chunk))
-            )
-            if start and outcome.fate is not Fate.WRITTEN:
-                raise StoreIndeterminate(f"{outcome.message} The first {start} entries are written.")
-            _raise_store_error(outcome)
+    async def log_start(self, project: str) -> Mapping[int, int]:
+        """``Store.log_start``."""
+        return await self._read(lambda: self._log_reader.start(project))
 
-    async def read_fold(self, project: str) -> AsyncIterator[Sequence[FoldEntry]]:
+    async def trim(self, project: str, through: Mapping[int, int]) -> None:
+        """``Journal.trim``: the same rows as the store's, so that the second of the two finds nothing to do."""
+        outcome = await self._trim(project, through, JournalError)
+        if outcome.fate is not Fate.WRITTEN:
+            raise _JOURNAL_ERRORS[outcome.fate](outcome.message)
+
+    async def trim_changes(self, project: str, through: Mapping[int, int]) -> None:
+        """``Store.trim_changes``, in transactions of at most ``TRIM_ROWS`` rows."""
+        _raise_store_error(await self._trim(project, through, StoreUnavailable))
+
+    async def write_past(self, project: str, records: Sequence[LogRecord]) -> None:
+        """``Store.write_past``, in one transaction. Raises ValueError for a record of another project."""
+        _check_all(records)
+        if any(record.project != project for record in records):
+            raise ValueError(f"the past of {project} with a record of another project")
+        log = self._log_writer
+        job = Job(lambda: log.insert_past(records), lambda: log.contains(records))
+        _raise_store_error(await self._commit.run(job))
+
+    async def write_fold(self, project: str, entries: Sequence[FoldEntry], *, checkpoint: int = 0) -> None:
+        """``Store.write_fold``, in several transactions; ``vexil.node.fold_order`` decides between entries."""
+        await self._in_chunks(
+            entries, lambda chunk: sqlite_fold.write(self._writer, project, checkpoint, chunk)
+        )
+
+    async def read_fold(self, project: str, *, checkpoint: int = 0) -> AsyncIterator[Sequence[FoldEntry]]:
         """``Store.read_fold`` in batches of ``FOLD_BATCH_ROWS``; each batch is as of its own reading."""
-        behind: sqlite_state.FoldKey | None = sqlite_state.FOLD_START
+        behind: sqlite_fold.FoldKey | None = sqlite_fold.FOLD_START
         while behind is not None:
-            batch, behind = await self._read(partial(sqlite_state.read_fold, self._reader, project, behind))
+            batch, behind = await self._read(
+                partial(sqlite_fold.read, self._reader, project, checkpoint, behind)
+            )
             if batch:
                 yield batch
+
+    async def collect_fold(
+        self, project: str, removals: Sequence[FoldRemoval], *, checkpoint: int = 0
+    ) -> None:
+        """``Store.collect_fold``, in several transactions. Nothing lands late here: no tombstone is kept."""
+        await self._in_chunks(
+            removals, lambda chunk: sqlite_fold.collect(self._writer, project, checkpoint, chunk)
+        )
+
+    async def fold_checkpoints(self) -> Mapping[str, Sequence[int]]:
+        """``Store.fold_checkpoints``: exactly those that have a row."""
+        return await self._read(lambda: sqlite_fold.checkpoints(self._reader))
+
+    async def drop_fold(self, project: str, checkpoint: int) -> None:
+        """``Store.drop_fold``, in transactions of at most ``FOLD_CHUNK_ROWS`` rows."""
+        more = True
+
+        def drop() -> None:
+            nonlocal more
+            more = sqlite_fold.drop(self._writer, project, checkpoint)
+
+        while more:
+            _raise_store_error(await self._commit.run(Job(drop)))
 
     async def read_member(self, slot: str) -> MemberRow | None:
         """``Store.read_member``."""
@@ -218,14 +255,33 @@ class SqliteStore:
         if not records:
             await trio.lowlevel.checkpoint()
             return Outcome(Fate.WRITTEN)
-        if len(records) > APPEND_RECORDS_MAX:
-            raise ValueError(f"{len(records)} records in one append, more than {APPEND_RECORDS_MAX}")
-        for record in records:
-            _check(record)
+        _check_all(records)
         log = self._log_writer
         return await self._commit.run(
             Job(lambda: log.insert(records), lambda: log.contains(records), weight=len(records))
         )
+
+    async def _trim(
+        self, project: str, through: Mapping[int, int], error_type: type[JournalError | StoreError]
+    ) -> Outcome:
+        left = await self._read(lambda: self._log_reader.below(project, through), error_type)
+
+        def trim() -> None:
+            nonlocal left
+            left = self._log_writer.trim(left)
+
+        outcome = Outcome(Fate.WRITTEN)
+        while left and outcome.fate is Fate.WRITTEN:
+            outcome = await self._commit.run(Job(trim))
+        return outcome
+
+    async def _in_chunks(self, items: Sequence[_T], write: Callable[[Sequence[_T]], None]) -> None:
+        for start in range(0, len(items), sqlite_fold.FOLD_CHUNK_ROWS):
+            chunk = items[start : start + sqlite_fold.FOLD_CHUNK_ROWS]
+            outcome = await self._commit.run(Job(partial(write, chunk)))
+            if start and outcome.fate is not Fate.WRITTEN:
+                raise StoreIndeterminate(f"{outcome.message} The first {start} entries are written.")
+            _raise_store_error(outcome)
 
     async def _read(
         self, read: Callable[[], _T], error_type: type[JournalError | StoreError] = StoreUnavailable
@@ -248,6 +304,13 @@ def _raise_store_error(outcome: Outcome) -> None:
         raise StoreIndeterminate(outcome.message)
     if outcome.fate is not Fate.WRITTEN:
         raise StoreUnavailable(outcome.message)
+
+
+def _check_all(records: Sequence[LogRecord]) -> None:
+    if len(records) > APPEND_RECORDS_MAX:
+        raise ValueError(f"{len(records)} records in one write, more than {APPEND_RECORDS_MAX}")
+    for record in records:
+        _check(record)
 
 
 def _check(record: LogRecord) -> None:

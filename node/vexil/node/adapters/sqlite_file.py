@@ -12,9 +12,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from vexil.node.adapters.sqlite_migrations import FOLD_TABLE, SCHEMA_VERSION, migrate
 from vexil.node.seams import JournalError
 
-SCHEMA_VERSION: Final = 1
 BUSY_TIMEOUT_MS: Final = 5_000
 """How long a write waits for another process (a backup, an operator's shell) to let go of the file."""
 CHECKPOINT_PAGES: Final = 4_000
@@ -34,18 +34,16 @@ _TABLES: Final = (
     """CREATE TABLE stream (
         id INTEGER PRIMARY KEY, project INTEGER NOT NULL, incarnation BLOB NOT NULL, UNIQUE (project, incarnation)
     )""",
-    # position: the order of appending. A dot may occur twice, with other bytes: a fork is kept, not decided.
+    # position: the order of appending; what is older than all that was here (``write_past``) goes below, down into the
+    # negative numbers. A dot may occur twice, with other bytes: a
+    # fork is kept, not decided.
     """CREATE TABLE log (
         position INTEGER PRIMARY KEY, project INTEGER NOT NULL, stream INTEGER NOT NULL, seq INTEGER NOT NULL,
         checksum INTEGER NOT NULL, raw BLOB NOT NULL
     )""",
     "CREATE INDEX log_dot ON log (stream, seq)",
     "CREATE INDEX log_project ON log (project)",
-    """CREATE TABLE fold (
-        project INTEGER NOT NULL, object TEXT NOT NULL, generation BLOB NOT NULL, field TEXT NOT NULL,
-        incarnation BLOB NOT NULL, entry BLOB NOT NULL, lane_seq INTEGER NOT NULL, seen_seq INTEGER NOT NULL,
-        PRIMARY KEY (project, object, generation, field, incarnation)
-    ) WITHOUT ROWID""",
+    FOLD_TABLE,
     """CREATE TABLE member (
         slot TEXT PRIMARY KEY, start INTEGER NOT NULL, revision INTEGER NOT NULL, body BLOB NOT NULL
     ) WITHOUT ROWID""",
@@ -142,4 +140,5 @@ def _make_or_check_tables(connection: sqlite3.Connection, path: Path) -> None:
             raise JournalError(
                 f"{path}: was written by a newer Vexil (schema {row[0]}; this one knows up to {SCHEMA_VERSION})."
             )
+        migrate(connection, row[0])
     connection.execute("COMMIT")

@@ -22,6 +22,9 @@ REPLAY_BYTES_MAX: Final = 4 << 20
 CHANGES_ROWS_MAX: Final = 20_000
 """Rows of one answer of ``read_changes``, whatever the bytes asked for."""
 HISTORY_ROWS_MAX: Final = 1_000
+TRIM_ROWS: Final = 2_000
+"""Rows that one transaction of a trim takes out: an append waits for at most so many."""
+SEQ_MAX: Final = (1 << 62) - 1
 DAMAGED_POSITIONS_MAX: Final = 10_000
 """Damaged rows that are counted; the count stops there."""
 
@@ -36,6 +39,35 @@ _INSERT = """
     WHERE NOT EXISTS (SELECT 1 FROM log WHERE (stream, seq, raw, checksum) =
         (fresh.stream, fresh.seq, fresh.raw, fresh.checksum))
 """
+
+
+_INSERT_PAST = """
+    WITH past (project, stream, seq, checksum, raw) AS (VALUES (?, ?, ?, ?, ?))
+    INSERT INTO log (position, project, stream, seq, checksum, raw)
+    SELECT (SELECT coalesce(min(position), 1) - 1 FROM log), * FROM past
+    WHERE NOT EXISTS (SELECT 1 FROM log WHERE (stream, seq, raw, checksum) =
+        (past.stream, past.seq, past.raw, past.checksum))
+"""
+_TRIM = """
+    DELETE FROM log WHERE position IN (
+        SELECT position FROM log INDEXED BY log_dot WHERE stream = ? AND seq <= ? ORDER BY seq LIMIT ?)
+"""
+_CURSOR_DIGITS_MAX: Final = 18
+_PAST_CURSOR: Final = "p"
+"""Opens the cursor of a negative position: a sign is no part of one."""
+
+
+def cursor_of(position: int) -> str:
+    """The history cursor that continues behind the row at ``position``."""
+    return str(position) if position >= 0 else f"{_PAST_CURSOR}{-position}"
+
+
+def position_of(cursor: str) -> int:
+    """The inverse of `cursor_of`. Raises ValueError for a text that is no cursor."""
+    digits = cursor.removeprefix(_PAST_CURSOR)
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= _CURSOR_DIGITS_MAX):
+        raise ValueError(f"not a cursor: {cursor[:40]!r}")
+    return int(digits) if digits == cursor else -int(digits)
 
 
 def pack_incarnation(incarnation: int) -> bytes:
@@ -64,6 +96,25 @@ class LogWriter:
         self._connection.executemany(
             _INSERT, [(*self._stream(r.project, r.incarnation), r.seq, checksum(r), r.raw) for r in records]
         )
+
+    def insert_past(self, records: Sequence[LogRecord]) -> None:
+        """Add the rows that are not there yet, each below every row that is there."""
+        self._connection.executemany(
+            _INSERT_PAST,
+            [(*self._stream(r.project, r.incarnation), r.seq, checksum(r), r.raw) for r in records],
+        )
+
+    def trim(self, wanted: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+        """Take out rows, `TRIM_ROWS` at most, and return what is still to do: ``(stream, last seq that goes)``.
+
+        The oldest first: what is left of an incarnation has no gap.
+        """
+        left = TRIM_ROWS
+        for place, (stream, through) in enumerate(wanted):
+            left -= self._connection.execute(_TRIM, (stream, through, left)).rowcount
+            if left <= 0:
+                return wanted[place:]
+        return ()
 
     def contains(self, records: Sequence[LogRecord]) -> bool:
         """Whether every record is there, byte for byte."""
@@ -184,15 +235,37 @@ class LogReader:
             for position, stream, seq, check, raw in rows:
                 record = self._sound(position, *self._name(stream), seq, check, raw)
                 if record is not None:
-                    found.append(HistoryRow(str(position), record.raw))
+                    found.append(HistoryRow(cursor_of(position), record.raw))
                     if len(found) >= limit:
                         break
         return found
 
     def projects(self) -> Sequence[str]:
         """Names of the projects that have a row, ascending."""
-        sql = "SELECT name FROM project WHERE id IN (SELECT project FROM stream) ORDER BY name"
+        sql = """SELECT name FROM project WHERE EXISTS (SELECT 1 FROM log WHERE log.project = project.id)
+            ORDER BY name"""
         return [name for (name,) in self._connection.execute(sql)]
+
+    def start(self, project: str) -> dict[int, int]:
+        """Per incarnation of the project that has a row: the seq before its first one."""
+        return {incarnation: first - 1 for _, incarnation, first in self._firsts(project)}
+
+    def below(self, project: str, through: Mapping[int, int]) -> Sequence[tuple[int, int]]:
+        """The streams that have a row with a seq of at most ``through``, each with its part of ``through``."""
+        return [
+            (stream, min(through[incarnation], SEQ_MAX))
+            for stream, incarnation, first in self._firsts(project)
+            if first <= through.get(incarnation, 0)
+        ]
+
+    def _firsts(self, project: str) -> Iterator[tuple[int, int, int]]:
+        sql = """SELECT stream.id, incarnation FROM stream JOIN project ON project.id = stream.project
+            WHERE name = ?"""
+        first = "SELECT min(seq) FROM log INDEXED BY log_dot WHERE stream = ?"
+        for stream, packed in self._connection.execute(sql, (project,)).fetchall():
+            (seq,) = self._connection.execute(first, (stream,)).fetchone()
+            if seq is not None:
+                yield stream, int.from_bytes(packed, "big"), seq
 
     def _stream(
         self, open_cursors: ExitStack, project: str, stream: int, incarnation: int, low: int, high: int

@@ -10,12 +10,14 @@ from quart import Response
 from quart_trio import QuartTrio
 
 from vexil.node.api import (
+    backup,
     changes,
     cors,
     dispatch,
     flagd_documents,
     flags,
     keys,
+    members,
     ofrep,
     operations,
     projects,
@@ -41,7 +43,9 @@ ROUTES: Final[Routes] = (
     *segments.ROUTES,
     *changes.ROUTES,
     *transfer.ROUTES,
+    *backup.ROUTES,
     *keys.ROUTES,
+    *members.ROUTES,
     *ofrep.ROUTES,
     *flagd_documents.ROUTES,
 )

@@ -110,7 +110,8 @@ async def conflicts(call: Call) -> Answer:
     cursor = Cursor(call)
     records = {record.id: record for record in call.project.conflicts()}
     page, more = cursor.cut(records)
-    return cursor.answer([_conflict(call, records[record_id]) for record_id in page], more)
+    items = [_conflict(call, records[record_id]) for record_id in page]
+    return cursor.answer(_without_hashes(items) if call.project.name == SYSTEM_PROJECT else items, more)
 
 
 async def resolve(call: Call) -> Answer:
@@ -139,11 +140,15 @@ def _conflict(call: Call, record: ConflictRecord) -> dict[str, Any]:
         shown["segment"] = name
     elif kind == schema.FLAGD:
         shown["environment"] = name
+    elif kind != schema.FLAG:
+        shown["object"] = record.object
+    if record.reason:
+        shown["reason"] = record.reason
     return shown
 
 
 def _sibling(call: Call, sibling: Sibling) -> dict[str, Any]:
-    place = call.node.directory.place_of(sibling.incarnation)
+    place = sibling.place or call.node.directory.place_of(sibling.incarnation)
     shown: dict[str, Any] = {
         "change": sibling.change,
         "value": sibling.value,
@@ -173,6 +178,11 @@ ROUTES: Final = (
     ),
     Route(method="GET", path=_CONFLICTS, handler=conflicts, access=_READ, query=PAGE_FIELDS),
     Route(
-        method="POST", path=f"{_CONFLICTS}/<conflict>/resolve", handler=resolve, access=_WRITE, writes=True
+        method="POST",
+        path=f"{_CONFLICTS}/<conflict>/resolve",
+        handler=resolve,
+        access=_WRITE,
+        writes=True,
+        any_project=True,
     ),
 )

@@ -8,7 +8,7 @@ caller is known.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 
 import trio
 from quart import Request, Response
@@ -77,7 +77,12 @@ async def refused(
 
 def response(answer: Answer) -> Response:
     """The framework's form of ``answer``."""
-    made = Response(answer.encoded() if answer.status != 304 else b"", answer.status)
+    body: bytes | AsyncIterable[bytes] = b""
+    if isinstance(answer.body, AsyncIterable):
+        body = answer.body
+    elif answer.status != 304:
+        body = answer.encoded()
+    made = Response(body, answer.status)
     made.headers["Content-Type"] = answer.content_type
     if answer.status == 304:
         # It has no body, so nothing about one is said; werkzeug's default would say something.
@@ -137,7 +142,7 @@ def _authorise(call: Call, access: Access) -> str | None:
             raise errors.KeyForbidden(
                 f"this needs the role {role}" + (f" in project {name!r}" if name else "")
             )
-        if name == SYSTEM_PROJECT and call.route.writes:
+        if name == SYSTEM_PROJECT and call.route.writes and not call.route.any_project:
             raise errors.KeyForbidden("this project is written through projects, keys and members only")
     if call.route.system:
         name = SYSTEM_PROJECT

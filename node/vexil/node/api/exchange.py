@@ -62,7 +62,10 @@ RULE_ID_BYTES: Final = 6
 
 @dataclass(slots=True)
 class Answer:
-    """What goes back. ``body`` is JSON data, or bytes that are encoded already."""
+    """What goes back. ``body`` is JSON data, bytes that are encoded already, or an async iterable of such bytes.
+
+    Of the last kind nothing is held in memory; it has an ``aclose``, which is called whatever becomes of the request.
+    """
 
     body: object = None
     status: int = 200
@@ -171,6 +174,8 @@ class Route:
     access: Access
     writes: bool = False
     """It may change state: a token that is not reached refuses it."""
+    any_project: bool = False
+    """It may write `_system` too, though it is asked for it by name."""
     query: frozenset[str] = frozenset()
     """Names of the query fields that it knows; another one is refused."""
     any_query: bool = False

@@ -30,6 +30,8 @@ class ApiLimits:
 
     request_body_bytes_max: int = 2 * MIB
     import_body_bytes_max: int = 256 * MIB
+    restore_body_bytes_max: int = 512 * MIB
+    """A backup is deflated, and held in memory while its project is restored."""
     requests_max: int = 512
     """Requests being handled at one time; above it the answer is ``rate.limited``, before any key is looked at."""
     imports_max: int = 1

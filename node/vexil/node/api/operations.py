@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from vexil.node.api.auth import OWNER, VIEWER
@@ -52,7 +53,7 @@ async def set_link(call: Call) -> Answer:
     mistakes = Mistakes(LINK)
     members = mistakes.mapping("", body)
     mistakes.only("", members, _MEMBERS)
-    places = _places(call.node.status())
+    places = _places([call.node.status(), *call.node.members()])
     names = [mistakes.text(f"/{end}", members.get(end)) for end in ("a", "b")]
     for end, name in zip(("a", "b"), names, strict=True):
         if name and name not in places:
@@ -68,10 +69,9 @@ async def set_link(call: Call) -> Answer:
     return Answer({"a": names[0], "b": names[1], "state": state})
 
 
-def _places(found: dict[str, Any]) -> set[str]:
-    """Names of nodes and regions."""
-    named = [found, *found.get("members", ())]
-    return {str(item[part]) for item in named for part in ("node", "region") if part in item}
+def _places(named: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Names of nodes and regions, those of evicted members too: their links may be cut still."""
+    return {str(item[part]) for item in named for part in ("node", "region")}
 
 
 _OPEN: Final = Access()

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from vexil.crdt.change import Dot
 from vexil.node.authoring.intent import Intent
+from vexil.node.backup import BackupStream
 from vexil.node.directory import Directory
 from vexil.node.project import Project
 
@@ -52,6 +53,20 @@ class Pages(Protocol):
         """Items newest first and the next page's token. Raises StoreError, ValueError for a token that is none."""
 
 
+class Backups(Protocol):
+    """Makes the files of backups."""
+
+    async def begin(self, project: Project) -> BackupStream:
+        """The file of the project as it is now. Raises ApiError."""
+
+
+class Restoring(Protocol):
+    """Takes the files of backups in."""
+
+    async def restore(self, name: str, data: bytes, *, author: str, dry_run: bool) -> dict[str, Any]:
+        """Restore a file as the project ``name``; what was done, or would be. Raises ApiError."""
+
+
 class Node(Protocol):
     """One node, as its HTTP interface meets it."""
 
@@ -66,6 +81,14 @@ class Node(Protocol):
     @property
     def history(self) -> Pages:
         """The audit trail."""
+
+    @property
+    def backups(self) -> Backups:
+        """Files from projects."""
+
+    @property
+    def restoring(self) -> Restoring:
+        """Projects from files."""
 
     def project(self, name: str) -> Project | None:
         """A project that exists, `_system` among them."""
@@ -94,6 +117,16 @@ class Node(Protocol):
 
     def status(self) -> dict[str, Any]:
         """What ``GET /api/v1/status`` answers."""
+
+    @property
+    def name(self) -> str:
+        """Its slot."""
+
+    def members(self) -> list[dict[str, Any]]:
+        """What ``GET /api/v1/members`` lists."""
+
+    def return_now(self) -> None:
+        """Begin anew as a new registration, soon. Raises MemberRefused for a member."""
 
 
 class Links(Protocol):

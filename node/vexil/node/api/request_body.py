@@ -19,6 +19,7 @@ from vexil.node.errors import LimitExceeded, Malformed
 
 IMPORT_PREFIX = "/api/v1/projects/"
 IMPORT_SUFFIX = "/import"
+RESTORE_SUFFIX = "/restore"
 IMPORT_TIMEOUT_FACTOR = 10
 
 
@@ -71,10 +72,15 @@ class BoundedRequest(TrioRequest):
 
     def __init__(self, method: str, scheme: str, path: str, *rest: Any, **options: Any) -> None:
         """Made by the framework."""
-        is_import = path.startswith(IMPORT_PREFIX) and path.endswith(IMPORT_SUFFIX)
         limits = self.limits
-        self.body_limit_bytes = limits.import_body_bytes_max if is_import else limits.request_body_bytes_max
-        self._body_timeout_s = limits.body_timeout_s * (IMPORT_TIMEOUT_FACTOR if is_import else 1)
+        self.body_limit_bytes = limits.request_body_bytes_max
+        self._body_timeout_s = limits.body_timeout_s
+        if path.startswith(IMPORT_PREFIX) and path.endswith((IMPORT_SUFFIX, RESTORE_SUFFIX)):
+            is_import = path.endswith(IMPORT_SUFFIX)
+            self.body_limit_bytes = (
+                limits.import_body_bytes_max if is_import else limits.restore_body_bytes_max
+            )
+            self._body_timeout_s *= IMPORT_TIMEOUT_FACTOR
         options["max_content_length"] = self.body_limit_bytes
         super().__init__(method, scheme, path, *rest, **options)
 

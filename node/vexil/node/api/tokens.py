@@ -130,5 +130,8 @@ def _encoded(project: Project, directory: Directory, wrote: int | None, seen: Se
     vv: Mapping[int, int] = project.replica.vv
     system = {} if project.name == schema.SYSTEM_PROJECT else _made_by(directory, project.name)
     if seen is not None:
-        vv, system = version_vector.join(vv, seen.vv), version_vector.join(system, seen.system)
+        vv = version_vector.join(
+            vv, {i: seq for i, seq in seen.vv.items() if i not in project.replica.retired}
+        )
+        system = version_vector.join(system, seen.system)
     return encode(project.name, vv, system=system, preferred=preferred)

@@ -15,6 +15,8 @@ needs-review          the delete: everything goes;            not taken
 concurrent-create     that generation stays alone             not taken
 rules-and-targeting   the targeting's: the rules go;          an object: it becomes the targeting and the rules
                       a rule's: the targeting goes            go; ``null``: the targeting goes
+returned              the parked change: it is done now;      ``null``: it is dismissed
+                      the present value: it is dismissed
 ===================== ======================================= ================================================
 """
 
@@ -28,17 +30,19 @@ from vexil.crdt.change import NO_GENERATION, render_id
 from vexil.crdt.conflicts import (
     CONCURRENT_CREATE,
     NEEDS_REVIEW,
+    RETURNED,
     RULES_AND_TARGETING,
     ConflictRecord,
     Sibling,
 )
 from vexil.crdt.generation import visible
 from vexil.crdt.payload import TOMBSTONE
-from vexil.crdt.replica import CellWrite
+from vexil.crdt.pen import CellWrite
 from vexil.node.authoring.flag_checks import FlagChecks
 from vexil.node.authoring.flag_patch import FlagPatch
 from vexil.node.authoring.intent import Intent
 from vexil.node.authoring.json_data import Mistakes, look_through
+from vexil.node.authoring.returned_choice import resolve_returned
 from vexil.node.authoring.rule_set import RuleSet
 from vexil.node.authoring.settings import plain_value_mistake
 from vexil.node.authoring.sheet import Sheet, deletion, touch
@@ -53,7 +57,8 @@ _MEMBERS: Final = frozenset(("choose", "value"))
 def resolve_conflict(view: View, conflict_id: str, body: object) -> Intent:
     """Decide ``{"choose": "<change id>"}`` or ``{"value": …}``.
 
-    Raises ConflictChanged if there is no conflict of that id now, Invalid, VariantInUse, LimitExceeded.
+    Raises ConflictChanged if there is no conflict of that id now, Invalid, VariantInUse, LimitExceeded; for a parked
+    change also NotFound and InUse.
     """
     look_through(CONFLICT, body)
     mistakes = Mistakes(CONFLICT)
@@ -73,6 +78,8 @@ def resolve_conflict(view: View, conflict_id: str, body: object) -> Intent:
         elif not chosen.readable:
             mistakes.add("/choose", "has a value that this version cannot read")
         mistakes.refuse()
+    if record.kind == RETURNED:
+        return resolve_returned(view, record, chosen, members.get("value"))
     answer = _Answer(view, record, chosen, members.get("value"))
     return answer.intent()
 

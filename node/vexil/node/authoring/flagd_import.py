@@ -27,7 +27,7 @@ from hashlib import sha256
 from typing import Final
 
 from vexil.crdt import schema
-from vexil.crdt.replica import CellWrite
+from vexil.crdt.pen import CellWrite
 from vexil.node.authoring.environment_patch import EnvironmentPatch
 from vexil.node.authoring.flag_checks import FlagChecks, users_in
 from vexil.node.authoring.intent import Intent

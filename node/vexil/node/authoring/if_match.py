@@ -1,10 +1,13 @@
 """ETags of flags, segments and the like, and what a stale one means.
 
 An ETag says what its reader has seen of one object: the generation that was shown, and per incarnation the highest
-seq among the live lanes of the object's cells. Changes of an incarnation are applied in the order of their seq, so a
-lane that came later is above that, and each *field* can be judged by itself: it is stale iff one of its live lanes is
-not covered (a removal is a lane too). The ETag of an object is the same at every node with equal cells of it, and
-does not move when other objects change.
+seq among the live lanes of the cells that hold a value. Changes of an incarnation are applied in the order of their
+seq, so a lane that came later is above that, and each *field* can be judged by itself: it is stale iff one of its live
+lanes is not covered. The ETag of an object is the same at every node with equal values of it, and does not move when
+other objects change.
+
+A cell that only says "removed" is garbage one day, at another moment on each node, so no ETag speaks of it. While it is
+there, only a reader who has seen the object as it is now has certainly seen the removal.
 
 Existence is judged beside the fields: another generation is shown, another one has appeared, or a delete has come in.
 A re-touch of existence by an edit is no reason.
@@ -21,7 +24,7 @@ from typing import Final
 
 import msgpack
 
-from vexil.crdt.cell import Lane, live
+from vexil.crdt.cell import Lane, has_value, live
 from vexil.crdt.change import NO_GENERATION, Dot
 from vexil.crdt.generation import Cells, visible
 from vexil.crdt.payload import is_tombstone
@@ -43,6 +46,8 @@ class Seen:
     generation: Dot
     vv: dict[int, int]
     digest: bytes = b""
+    values: bytes = b""
+    """Tells values apart where a removal writes nothing beside it that would: in objects without a generation."""
 
     def covers(self, lane: Lane) -> bool:
         """Whether the reader has seen the lane."""
@@ -51,17 +56,24 @@ class Seen:
 
 def etag_of(cells: Cells) -> str:
     """The quoted ETag of an object with these cells (`Replica.cells`); an object without any has one too."""
+    seen = _seen_now(cells)
+    flat = [item for pair in sorted(seen.vv.items()) for item in pair]
+    packed = msgpack.packb([_VERSION, *seen.generation, flat, seen.digest, seen.values])
+    return f'"{base64.urlsafe_b64encode(packed).decode().rstrip("=")}"'
+
+
+def _seen_now(cells: Cells) -> Seen:
     vv: dict[int, int] = {}
+    found = visible(cells)
+    shown = found[0].generation if found else NO_GENERATION
     dots = [(lane.incarnation, lane.seq) for _, _, lane in _lanes(cells)]
     # Its create belongs to what has been seen of a generation, also when every lane of that change has been replaced.
-    for incarnation, seq in (*dots, *(existence.generation for existence in visible(cells))):
+    for incarnation, seq in (*dots, *(existence.generation for existence in found)):
         vv[incarnation] = max(seq, vv.get(incarnation, 0))
-    flat = [item for pair in sorted(vv.items()) for item in pair]
-    digest = b""
+    values = b"" if found else _digest(cells)
     if len(vv) > INCARNATIONS_MAX:
-        flat, digest = [], _digest(cells)
-    packed = msgpack.packb([_VERSION, *_shown(cells), flat, digest])
-    return f'"{base64.urlsafe_b64encode(packed).decode().rstrip("=")}"'
+        return Seen(shown, {}, _digest(cells), values)
+    return Seen(shown, vv, b"", values)
 
 
 class Condition:
@@ -118,7 +130,7 @@ class Condition:
         return all(
             seen.covers(lane)
             for generation, fields in self._cells.items()
-            if generation != NO_GENERATION and EXISTS in fields
+            if generation != NO_GENERATION and EXISTS in fields and has_value(fields[EXISTS])
             for lane in live(fields[EXISTS])
             if is_tombstone(lane.payload)
         )
@@ -126,12 +138,13 @@ class Condition:
     def _fresh(self, seen: Seen, cells: set[Address]) -> bool:
         if seen.digest:
             return not cells or seen.digest == _digest(self._cells)
-        return all(
-            seen.covers(lane)
+        unseen = [
+            packed
             for generation, field in cells
             if (packed := self._cells.get(generation, {}).get(field)) is not None
-            for lane in live(packed)
-        )
+            and not all(seen.covers(lane) for lane in live(packed))
+        ]
+        return not any(map(has_value, unseen)) and (not unseen or seen == _seen_now(self._cells))
 
     def _stale(self, detail: str) -> Stale:
         return Stale(self._kind, self._current(), detail)
@@ -150,29 +163,32 @@ def _parse(quoted: str) -> Seen:
         raise Malformed("If-Match must be * or the ETag of an answer, in its quotes")
     try:
         packed = base64.b64decode(text[1:-1] + "=" * (-(len(text) - 2) % 4), altchars=b"-_", validate=True)
-        version, incarnation, seq, flat, digest = msgpack.unpackb(packed)
-        if version != _VERSION or type(digest) is not bytes or type(flat) is not list or len(flat) % 2:
+        version, incarnation, seq, flat, digest, values = msgpack.unpackb(packed)
+        if (
+            version != _VERSION
+            or type(digest) is not bytes
+            or type(values) is not bytes
+            or type(flat) is not list
+            or len(flat) % 2
+        ):
             raise ValueError("not of this version")
         if not all(type(number) is int for number in (incarnation, seq, *flat)):
             raise ValueError("not numbers")
-        return Seen((incarnation, seq), dict(zip(flat[::2], flat[1::2], strict=True)), digest)
+        return Seen((incarnation, seq), dict(zip(flat[::2], flat[1::2], strict=True)), digest, values)
     except (ValueError, TypeError, binascii.Error, msgpack.UnpackException):
         raise Malformed("If-Match is not an ETag that this service has given") from None
 
 
-def _shown(cells: Cells) -> Dot:
-    found = visible(cells)
-    return found[0].generation if found else NO_GENERATION
-
-
 def _lanes(cells: Cells) -> Iterator[tuple[Dot, str, Lane]]:
-    """The live lanes that an ETag covers: of live generations, of no generation, and of everyone's existence."""
+    """The live lanes that an ETag covers: of cells with a value, in live generations and in none."""
     alive = {NO_GENERATION, *(existence.generation for existence in visible(cells))}
     for generation, fields in cells.items():
-        for field, packed in fields.items():
-            if generation in alive or field == EXISTS:
-                for lane in live(packed):
-                    yield generation, field, lane
+        if generation in alive:
+            for field, packed in fields.items():
+                lanes = live(packed)
+                if not all(is_tombstone(lane.payload) for lane in lanes):
+                    for lane in lanes:
+                        yield generation, field, lane
 
 
 def _digest(cells: Cells) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vexil.crdt.replica import CellWrite
+from vexil.crdt.pen import CellWrite
 
 
 @dataclass(frozen=True, slots=True)

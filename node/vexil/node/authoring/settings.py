@@ -16,8 +16,8 @@ from vexil.crdt.cell import lanes, live
 from vexil.crdt.change import NO_GENERATION
 from vexil.crdt.limits import ENVIRONMENT_NAME_BYTES_MAX, json_defect
 from vexil.crdt.payload import TOMBSTONE
+from vexil.crdt.pen import CellWrite
 from vexil.crdt.policy import MISSING, lww, revoked
-from vexil.crdt.replica import CellWrite
 from vexil.crdt.system_state import BUCKETINGS, RECORD_DEPTH_MAX, read_project
 from vexil.crdt.validity import logic_defect, scalar_defect
 from vexil.node.authoring.if_match import Condition

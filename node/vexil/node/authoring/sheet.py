@@ -20,8 +20,8 @@ from vexil.crdt.cell import live
 from vexil.crdt.change import NO_GENERATION, Dot
 from vexil.crdt.generation import Cells, Existence, next_epoch, visible
 from vexil.crdt.payload import TOMBSTONE, decode
+from vexil.crdt.pen import NEW_GENERATION, CellWrite
 from vexil.crdt.policy import MISSING, killed, lww
-from vexil.crdt.replica import NEW_GENERATION, CellWrite
 from vexil.crdt.schema import EXISTS, FLAG, kill_field, parse_field
 from vexil.node.authoring.json_data import same
 

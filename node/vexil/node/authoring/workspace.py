@@ -12,7 +12,7 @@ from zlib import crc32
 import msgpack
 
 from vexil.crdt.payload import TOMBSTONE
-from vexil.crdt.replica import CellWrite
+from vexil.crdt.pen import CellWrite
 from vexil.crdt.schema import FLAG, PREREQUISITE, flag_object, segment_object
 from vexil.node.authoring.intent import Intent
 from vexil.node.authoring.limits import CHANGE_BYTES_MAX, CHANGE_CELLS_MAX, FLAGS_MAX, refuse_over

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -162,6 +163,33 @@ class Client:
             return self._sent(request, elsewhere=True)
         except _Unknown as lost:
             raise Unreachable(f"no whole answer: {lost}") from lost
+
+    @contextmanager
+    def stream(self, path: str) -> Iterator[Iterator[bytes]]:
+        """The bytes that GET ``path`` answers, as they come, from the first node that answers.
+
+        Raises Refused or Unreachable, the bytes Unreachable if they break off.
+        """
+        request = self._request("GET", path, {}, None, ANSWER_TIMEOUT_S)
+        response, node = self._opened(request)
+        try:
+            if not response.is_success:
+                response.read()
+                self._refuse(response, _decoded(response), request, node)
+            yield _pieces(response, node)
+        finally:
+            response.close()
+
+    def _opened(self, request: _Request) -> tuple[httpx.Response, ClusterNode]:
+        refusals: list[str] = []
+        for node in self._nodes:
+            url = node.url + request.path
+            made = self._http.build_request("GET", url, headers=request.headers, timeout=request.timeout)
+            try:
+                return self._http.send(made, stream=True), node
+            except httpx.TransportError as error:
+                refusals.append(f"{node.url}: {str(error) or type(error).__name__}")
+        raise _unreachable(refusals)
 
     def pages(
         self, path: str, params: Mapping[str, str] | None = None, *, limit: int | None = None
@@ -349,6 +377,13 @@ class Client:
 def path(*parts: str) -> str:
     """The path of the admin API under ``/api/v1`` with every part escaped."""
     return "/api/v1/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def _pieces(response: httpx.Response, node: ClusterNode) -> Iterator[bytes]:
+    try:
+        yield from response.iter_bytes()
+    except httpx.TransportError as error:
+        raise Unreachable(f"no whole answer: {node.url}: {str(error) or type(error).__name__}") from error
 
 
 def _random_key() -> str:

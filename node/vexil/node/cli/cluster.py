@@ -9,48 +9,20 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 
-from vexil.node.cli.client import Answer, Client, path
-from vexil.node.cli.errors import EXIT_FAILED, CommandFailed, Refused, Unreachable
+from vexil.node.cli.client import Client
+from vexil.node.cli.errors import EXIT_FAILED, Unreachable
 from vexil.node.cli.options import Command, pass_settings
 from vexil.node.cli.output import plain, say, show_json, table
-from vexil.node.cli.settings import ClusterNode, Settings, checked_url
+from vexil.node.cli.reports import Agreement, Report, agreements_of, ask_all
+from vexil.node.cli.settings import Settings
 
-NODES_ASKED_MAX = 200
 HASH_SHOWN = 10
-
-
-@dataclass(frozen=True, slots=True)
-class _Report:
-    """What one node said of itself, or why it said nothing."""
-
-    node: ClusterNode
-    status: dict[str, Any] | None
-    failure: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Agreement:
-    """What the nodes that answered hold of one project."""
-
-    project: str
-    groups: dict[tuple[str, str], list[str]]
-    """(vv_hash, root_hash) → names of the nodes that have it."""
-
-    @property
-    def converged(self) -> bool:
-        """All of them hold the same."""
-        return len(self.groups) <= 1
-
-    @property
-    def forked(self) -> bool:
-        """Some have seen the same changes and yet hold something else: never right."""
-        return len({vv for vv, _ in self.groups}) < len(self.groups)
 
 
 @click.command(cls=Command)
@@ -59,7 +31,7 @@ class _Agreement:
 def status(settings: Settings, *, check: bool) -> None:
     """Show every node of the cluster: state, version, lag, conflicts."""
     with Client.of(settings) as client:
-        reports = _ask_all(client)
+        reports = ask_all(client)
     answered = [report for report in reports if report.status is not None]
     if not answered:
         raise Unreachable(
@@ -69,7 +41,7 @@ def status(settings: Settings, *, check: bool) -> None:
                 "start a cluster with `vexil dev`, or one node with `vexil node --config node.toml`",
             ],
         )
-    agreements = _agreements(answered)
+    agreements = agreements_of(answered)
     troubles = _troubles(reports, agreements)
     if settings.as_json:
         show_json(_document(reports, agreements, troubles))
@@ -94,54 +66,14 @@ def node(config: Path) -> NoReturn:
     os.execv(sys.executable, [sys.executable, "-m", "vexil.node", "--config", str(config)])  # noqa: S606
 
 
-def _ask_all(client: Client) -> list[_Report]:
-    """Ask every node that is known, and every further one that a member list gives a URL for."""
-    reports: list[_Report] = []
-    waiting = list(client.nodes)
-    asked: set[str] = set()
-    while waiting and len(asked) < NODES_ASKED_MAX:
-        at = waiting.pop(0)
-        if at.url in asked:
-            continue
-        asked.add(at.url)
-        report = _ask(client.only(at), at)
-        reports.append(report)
-        names = {item.node.name for item in reports} | {item.name for item in waiting}
-        members = (report.status or {}).get("members") or []
-        waiting += [_member(item) for item in members if item.get("url") and item.get("node") not in names]
-    return sorted(reports, key=lambda report: (report.node.region, report.node.name, report.node.url))
+_STANDINGS: Final = {
+    "evicted": "was evicted: `vexil member return --node {url}` brings it back",
+    "restored": "runs on an older copy of its folder: it waits for a peer's state",
+    "unknown": "is known to nobody whom it reaches: soon it begins anew by itself, with its writes",
+}
 
 
-def _ask(client: Client, at: ClusterNode) -> _Report:
-    try:
-        answer: Answer = client.read(path("status"))
-    except Refused as refused:
-        if refused.status in {401, 403}:
-            raise
-        return _Report(at, None, refused.message)
-    except CommandFailed as failure:
-        # Its first line below the message is the reason; the URL before it is in the table already.
-        reason = failure.more[0] if failure.more else failure.message
-        return _Report(at, None, reason.removeprefix(f"{at.url}: "))
-    body: dict[str, Any] = answer.body if isinstance(answer.body, dict) else {}
-    named = ClusterNode(str(body.get("node") or at.name), str(body.get("region") or at.region), at.url)
-    return _Report(named, body, "")
-
-
-def _member(member: dict[str, Any]) -> ClusterNode:
-    return ClusterNode(str(member["node"]), str(member.get("region") or ""), checked_url(str(member["url"])))
-
-
-def _agreements(answered: list[_Report]) -> list[_Agreement]:
-    projects: dict[str, dict[tuple[str, str], list[str]]] = {}
-    for report in answered:
-        for name, project in ((report.status or {}).get("projects") or {}).items():
-            state = (str(project.get("vv_hash")), str(project.get("root_hash")))
-            projects.setdefault(name, {}).setdefault(state, []).append(report.node.name or report.node.url)
-    return [_Agreement(name, projects[name]) for name in sorted(projects)]
-
-
-def _troubles(reports: list[_Report], agreements: list[_Agreement]) -> list[str]:
+def _troubles(reports: list[Report], agreements: list[Agreement]) -> list[str]:
     """Everything that keeps the cluster from being well, worst first."""
     troubles = [
         f"ALARM: in {item.project} nodes have seen the same changes and hold different states"
@@ -152,34 +84,42 @@ def _troubles(reports: list[_Report], agreements: list[_Agreement]) -> list[str]
         name = report.node.name or report.node.url
         if report.status is None:
             troubles.append(f"{name} cannot be reached: {report.failure}")
-            continue
-        if not report.status.get("ready"):
-            troubles.append(f"{name} is not ready")
-        if (report.status.get("clock") or {}).get("suspect"):
-            troubles.append(f"{name} suspects its own clock")
-        store = report.status.get("store") or {}
-        if store.get("state") not in {None, "available"}:
-            troubles.append(f"{name}: its store is {store.get('state')}")
-        damaged = _count(store.get("damaged_records"))
-        if damaged:
-            troubles.append(f"ALARM: {name} has found {damaged} damaged records in its log")
-        stale = report.status.get("stale_regions") or []
-        if stale:
-            troubles.append(f"{name} has not heard lately from {', '.join(stale)}: what it shows may be old")
-        for kind, count in (report.status.get("alarms") or {}).items():
-            if count:
-                troubles.append(f"ALARM: {name} has counted {count} {kind}")
-        for project, numbers in (report.status.get("projects") or {}).items():
-            quarantined = _count(numbers.get("quarantined"))
-            if quarantined:
-                troubles.append(f"{name}: {quarantined} quarantined in {project}")
+        else:
+            troubles += _troubles_of(name, report.node.url, report.status)
     troubles += [
         f"nodes hold different versions of {item.project}" for item in agreements if not item.converged
     ]
     return troubles
 
 
-def _document(reports: list[_Report], agreements: list[_Agreement], troubles: list[str]) -> dict[str, Any]:
+def _troubles_of(name: str, url: str, status: Mapping[str, Any]) -> Iterator[str]:
+    """What one node says of itself that is not well."""
+    if not status.get("ready"):
+        yield f"{name} is not ready"
+    standing = _STANDINGS.get(str(status.get("standing")))
+    if standing is not None:
+        yield f"{name} {standing.format(url=url)}"
+    if (status.get("clock") or {}).get("suspect"):
+        yield f"{name} suspects its own clock"
+    store = status.get("store") or {}
+    if store.get("state") not in {None, "available"}:
+        yield f"{name}: its store is {store.get('state')}"
+    damaged = _count(store.get("damaged_records"))
+    if damaged:
+        yield f"ALARM: {name} has found {damaged} damaged records in its log"
+    stale = status.get("stale_regions") or []
+    if stale:
+        yield f"{name} has not heard lately from {', '.join(stale)}: what it shows may be old"
+    for kind, count in (status.get("alarms") or {}).items():
+        if count:
+            yield f"ALARM: {name} has counted {count} {kind}"
+    for project, numbers in (status.get("projects") or {}).items():
+        quarantined = _count(numbers.get("quarantined"))
+        if quarantined:
+            yield f"{name}: {quarantined} quarantined in {project}"
+
+
+def _document(reports: list[Report], agreements: list[Agreement], troubles: list[str]) -> dict[str, Any]:
     return {
         "nodes": [
             {
@@ -206,7 +146,7 @@ def _document(reports: list[_Report], agreements: list[_Agreement], troubles: li
     }
 
 
-def _show(reports: list[_Report], agreements: list[_Agreement], troubles: list[str]) -> None:
+def _show(reports: list[Report], agreements: list[Agreement], troubles: list[str]) -> None:
     reached = sum(report.status is not None for report in reports)
     say(f"{reached} of {len(reports)} nodes reached\n")
     rows = [_row(report) for report in reports]
@@ -229,7 +169,7 @@ def _show(reports: list[_Report], agreements: list[_Agreement], troubles: list[s
             say(f"! {plain(trouble)}")
 
 
-def _row(report: _Report) -> list[object]:
+def _row(report: Report) -> list[object]:
     name, region, url = report.node.name or "?", report.node.region, report.node.url
     if report.status is None:
         return [name, region, url, "UNREACHABLE", "", "", "", "", ""]
@@ -281,7 +221,7 @@ def _lag(lag: dict[str, Any]) -> str:
     )
 
 
-def _numbers(reports: list[_Report], project: str, names: list[str]) -> list[object]:
+def _numbers(reports: list[Report], project: str, names: list[str]) -> list[object]:
     """Flags, changes and conflicts as the first of the named nodes counts them; equal states count the same."""
     for report in reports:
         if report.status is not None and (report.node.name or report.node.url) in names:

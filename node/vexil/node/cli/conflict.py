@@ -64,12 +64,13 @@ def resolve(settings: Settings, conflict_id: str, choose: str | None, value: str
 
 def _show(conflict: dict[str, Any]) -> None:
     names = (
-        conflict.get("flag") or conflict.get("segment"),
+        conflict.get("flag") or conflict.get("segment") or conflict.get("object"),
         conflict.get("environment"),
         conflict.get("field"),
     )
     where = " ".join(plain(name) for name in names if name)
-    say(f"{plain(conflict.get('id'))}  {plain(conflict.get('kind'))}  {where}")
+    why = f"  ({plain(conflict['reason'])})" if conflict.get("reason") else ""
+    say(f"{plain(conflict.get('id'))}  {plain(conflict.get('kind'))}  {where}{why}")
     rows = [
         [
             "winner" if sibling.get("change") == conflict.get("winner") else "",

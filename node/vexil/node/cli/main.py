@@ -7,12 +7,15 @@ import sys
 
 import click
 
+from vexil.node.cli.backup import backup, restore
 from vexil.node.cli.cluster import node, status
 from vexil.node.cli.conflict import conflicts
+from vexil.node.cli.doctor import doctor
 from vexil.node.cli.flag import flag
 from vexil.node.cli.history import history
 from vexil.node.cli.key import key
 from vexil.node.cli.local import dev
+from vexil.node.cli.member import member
 from vexil.node.cli.options import Group
 from vexil.node.cli.project import project
 from vexil.node.cli.segment import segment
@@ -32,13 +35,17 @@ for _command in (
     dev,
     node,
     status,
+    doctor,
     flag,
     segment,
     import_document,
     export_document,
+    backup,
+    restore,
     history,
     conflicts,
     key,
+    member,
     project,
 ):
     root.add_command(_command)

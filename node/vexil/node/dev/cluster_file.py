@@ -26,21 +26,34 @@ def write_cluster(
 ) -> None:
     """Write the file anew. A node that never ran has no ``pid`` (null)."""
     document = {
-        "nodes": [
-            {
-                "name": node.name,
-                "region": node.region,
-                "url": node.url,
-                "flagd_port": node.flagd_port,
-                "pid": pids.get(node.name),
-            }
-            for node in plans
-        ],
+        "nodes": [_entry(node, pids.get(node.name)) for node in plans],
         "keys": dict(keys),
         "project": project,
         "environment": environment,
     }
     write_private(data / CLUSTER_FILE, json.dumps(document, indent=2) + "\n")
+
+
+def _entry(node: NodePlan, pid: int | None) -> dict[str, object]:
+    return {
+        "name": node.name,
+        "region": node.region,
+        "url": node.url,
+        "flagd_port": node.flagd_port,
+        "pid": pid,
+    }
+
+
+def add_to_cluster(data: Path, node: NodePlan) -> None:
+    """Name one more node, which does not run yet; nothing where there is no file or it is named already."""
+    path = data / CLUSTER_FILE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    if all(other["name"] != node.name for other in document["nodes"]):
+        document["nodes"].append(_entry(node, None))
+        write_private(path, json.dumps(document, indent=2) + "\n")
 
 
 def recorded_pid(data: Path, name: str) -> int | None:

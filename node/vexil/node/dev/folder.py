@@ -8,6 +8,7 @@ name more nodes add them. What a person has written into a ``node.toml`` beside 
     DATA/cluster.secret    shared by all nodes
     DATA/keys.json         keys that were made at the first start
     DATA/cluster.json      for the command line and for tests, anew at each start
+    DATA/added.json        nodes that were added while the cluster ran
     DATA/<name>/           node.toml, node.log, and the node's own files
 """
 
@@ -95,6 +96,12 @@ def prepare(data: Path, plans: Sequence[NodePlan]) -> None:
             _write_config(config_path(data, node.name), node, seeds, bootstrap=node.name == bootstrap)
     except OSError as error:
         raise DevError(f"{data} cannot be written: {error}") from error
+
+
+def prepare_one(data: Path, node: NodePlan, seeds: list[str]) -> None:
+    """The folder and configuration of one more node, which joins through ``seeds``. Raises OSError."""
+    make_private_folder(data / node.name)
+    _write_config(config_path(data, node.name), node, seeds, bootstrap=False)
 
 
 def _refuse_loss(data: Path, existing: Mapping[str, NodeConfig], plans: Sequence[NodePlan]) -> None:

@@ -21,6 +21,11 @@ NAME_BYTES_MAX = 60
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
+def is_node_name(text: str) -> bool:
+    """Whether a node, or a region, can be called ``text``."""
+    return len(text) <= NAME_BYTES_MAX and _NAME.fullmatch(text) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class NodePlan:
     """One node: its slot name, its region and its ports."""
@@ -52,7 +57,7 @@ def plan(regions: Sequence[str], *, nodes: int, base_port: int) -> tuple[NodePla
     if not regions:
         raise DevError("a cluster has at least one region")
     for region in regions:
-        if not _NAME.fullmatch(region) or len(region) > NAME_BYTES_MAX:
+        if not is_node_name(region):
             raise DevError(
                 f"{region!r} is not a region name: 1 to {NAME_BYTES_MAX} of A-Z a-z 0-9 . _ -, "
                 "the first a letter or a digit"

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 
 from vexil.node.adapters.folder_lock import FolderLock, FolderLocked, FolderUnusable
+from vexil.node.dev.added import with_added
 from vexil.node.dev.cluster_file import CLUSTER_FILE, record_pid, write_cluster
 from vexil.node.dev.credentials import Credentials
 from vexil.node.dev.errors import AlreadyRunning, DevError, NodesNotReady, Stopped
@@ -80,6 +81,7 @@ class Supervisor:
         except (FolderUnusable, OSError) as error:
             raise DevError(f"{self._data} cannot be used: {error}") from error
         with lock:
+            self._plans = with_added(self._data, self._plans)
             self._refuse_running()
             require_free(self._plans)
             prepare(self._data, self._plans)
@@ -173,6 +175,7 @@ class Supervisor:
         """Report what dies and what comes back, until told to stop."""
         dead: set[str] = set()
         while not self._stop.wait(WATCH_INTERVAL_S):
+            self._plans = with_added(self._data, self._plans)
             for node in self._plans:
                 self._look_at(node.name, dead)
 

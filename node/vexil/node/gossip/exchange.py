@@ -7,14 +7,15 @@ off keeps its progress, and the next one, with whatever peer, goes on from there
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import trio
 
 from vexil.crdt import version_vector
 from vexil.crdt.schema import SYSTEM_PROJECT
-from vexil.node.gossip import messages
+from vexil.node.gossip import announce, messages
 from vexil.node.gossip.digest import project_hash
 from vexil.node.gossip.host import Host
 from vexil.node.gossip.intake import take
@@ -57,13 +58,17 @@ class Exchange:
         self._links = links
         self._freshness = freshness
         self._on_ack = on_ack
+        self._heard_of_us: set[str] = set()
+        """Peers that have been asked what they know of our promises: at most as many as there ever were members."""
+        self.on_behind: Callable[[Peer, Project], Awaitable[object]] | None = None
+        """Takes a peer's state as a whole, because its log does not reach back to ours; set by the engine."""
 
     async def call(self, peer: Peer, method: str, members: Mapping[str, object]) -> tuple[Message, int, int]:
         """One request: the answer, and the bytes sent and received."""
         identity = PeerIdentity(peer.node, peer.region)
         if self._links.blocked(self._host.identity, identity):
             raise PeerUnreachable("the link is cut")
-        body = messages.encode(members)
+        body = messages.encode({"as": self._host.registration, **members})
         raw = await self._transport.call(
             PeerAddress(peer.node, peer.region, peer.url), method, body, timeout_ms=CALL_TIMEOUT_MS
         )
@@ -95,6 +100,8 @@ class Exchange:
                 "ages": self._freshness.ages_ms(self._host.identity.node),
                 "projects": {name: project_hash(project) for name, project in self._host.projects.items()},
                 "forked": sorted(self._host.forks.incarnations),
+                "below_floor": self._host.stranded.incarnations,
+                "promises": self._host.announcements.digest(),
             },
         )
         self._host.count_bytes("sent", "digest", sent)
@@ -103,26 +110,70 @@ class Exchange:
         peer.heard(offset_ms=int(answer.integer("wall_ms") - middle_ms))
         for forked in answer.incarnations("forked"):
             self._host.fork_seen(SYSTEM_PROJECT, forked, peer.node)
+        self._note_stranded(answer)
+        if not answer.flag("evicted"):
+            self._host.accepted()
         ages = answer.ages("ages")
-        complete = not answer.flag("partial")
+        complete = level = not answer.flag("partial")
         pulling = set(answer.names("pulling"))
         stopped = answer.incarnations_by_project("stopped")
         for name, (heads, root) in answer.heads_by_project("projects").items():
             project = self._host.open_project(name)
             if project is None:
-                complete = False
+                complete = level = False
                 continue
             self._note_vector(peer, name, {i: seq for i, (seq, _) in heads.items()})
             self._compare(peer, project, heads, root)
             theirs = {i: seq for i, (seq, _) in heads.items()}
             wanted = {i: seq for i, seq in theirs.items() if i not in project.stopped}
-            if not version_vector.covers(project.replica.vv, wanted):
+            if not project.replica.covers(wanted):
                 await self.pull(peer, project)
-            complete = complete and version_vector.covers(project.replica.vv, theirs)
+            complete = complete and project.replica.covers(theirs)
+            # The other history of a forked incarnation never comes.
+            forks = self._host.forks.incarnations
+            level = level and project.replica.covers({i: n for i, n in theirs.items() if i not in forks})
             if name not in pulling:
                 await self._offer(peer, project, theirs, stopped.get(name, ()))
+            await self._take_stranded(peer, project, theirs, author=answer.integer_or("incarnation", 0))
+        # Last: what is promised of a change is of use to whoever has the change.
+        own = self._host.announcements.digest()
+        if answer.blob_or("promises", own) != own:
+            ask = partial(self._ask, peer, announce.ANNOUNCE)
+            await announce.exchange(self._host, ask, first=peer.node not in self._heard_of_us)
+            self._heard_of_us.add(peer.node)
         if complete:
             self._freshness.merge(ages, asked_s=asked_s)
+        if level:
+            self._host.levelled(asked_s=asked_s)
+
+    async def _ask(self, peer: Peer, method: str, members: Mapping[str, object]) -> Message:
+        """As `call`; its bytes are overhead, as a digest's are."""
+        answer, sent, received = await self.call(peer, method, members)
+        self._host.count_bytes("sent", "digest", sent)
+        self._host.count_bytes("received", "digest", received)
+        return answer
+
+    def _note_stranded(self, answer: Message) -> None:
+        for incarnation in answer.incarnations("below_floor"):
+            self._host.stranded.note(incarnation)
+
+    async def _take_stranded(
+        self, peer: Peer, project: Project, theirs: Mapping[int, int], *, author: int
+    ) -> None:
+        """Take the state of a peer that has applied what we have refused as below our floor; not of its author.
+
+        It had not collected the same by then. That change cannot be applied here, and everything that builds on it
+        would wait for ever; but two states that both have all that the other has collected can always be joined.
+        """
+        replica = project.replica
+        refused = project.stopped.intersection(self._host.stranded.incarnations)
+        lacking = [i for i in refused if theirs.get(i, 0) > replica.known(i)]
+        has = version_vector.join(theirs, peer.vv.get(project.name, {}))
+        if not lacking or author in lacking or not version_vector.covers(has, replica.floor):
+            return
+        if self.on_behind is not None:
+            await self.on_behind(peer, project)
+            project.stopped.difference_update(i for i in lacking if replica.known(i) >= theirs[i])
 
     def _note_vector(self, peer: Peer, project: str, vv: dict[int, int]) -> None:
         peer.vv[project] = version_vector.join(peer.vv.get(project, {}), vv)
@@ -152,16 +203,22 @@ class Exchange:
         if project.pulling or trio.current_time() < project.offered_until_s:
             return
         project.pulling = True
+        behind = False
         try:
             page: Message | None = await self._ask_page(peer, project, project.replica.vv)
             for _ in range(PAGES_PER_PULL_MAX):
                 if page is None:
-                    return
+                    break
+                if page.flag("behind"):
+                    behind = True
+                    break
                 page = await self._take_and_ask_on(peer, project, page)
         except Malformed as error:
             raise PeerNonsense(str(error)) from None
         finally:
             project.pulling = False
+        if behind and self.on_behind is not None:
+            await self.on_behind(peer, project)
 
     async def _ask_page(self, peer: Peer, project: Project, have: Mapping[int, int]) -> Message:
         members = {
@@ -229,8 +286,9 @@ class Exchange:
         for incarnation in stopped:
             through.pop(incarnation, None)
         while not version_vector.covers(reached, through):
-            records = await self._host.read_log(
-                project.name, after=reached, through=through, limit_bytes=peer.page_bytes
+            # What does not fit there, because our log does not reach back, is not sent: the peer takes a snapshot.
+            records = await self._host.own_log.read_missing(
+                project, after=reached, through=through, limit_bytes=peer.page_bytes
             )
             if not records:
                 return
@@ -258,6 +316,7 @@ class Exchange:
                 peer.page_did_not_fit()
                 raise
             peer.heard(offset_ms=None)
+            self._note_stranded(answer)
             for name, vv in answer.vv_by_project("have").items():
                 self._note_vector(peer, name, vv)
         except Malformed as error:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from vexil.crdt.change import Change
+from vexil.node.announcements import Announcement, Announcements
 from vexil.node.forks import Forks
+from vexil.node.own_log import OwnLog
 from vexil.node.pipeline import RemoteJob
 from vexil.node.project import Project
-from vexil.node.seams import LogRecord, PeerIdentity
+from vexil.node.seams import AsideRecord, PeerIdentity, PeerRefused
+from vexil.node.stranded import Stranded
 
 
 class Host(Protocol):
@@ -31,11 +34,39 @@ class Host(Protocol):
     def serving_peers(self) -> bool:
         """The state is loaded: peers may be answered from it."""
 
+    @property
+    def announcements(self) -> Announcements:
+        """What the members have promised, as far as it is known here; our own is up to date."""
+
+    def take_announcements(self, announcements: Iterable[Announcement]) -> None:
+        """Keep those that are newer and of places that count."""
+
+    @property
+    def ready(self) -> bool:
+        """The node is level with what it had announced: its state may be given away as a whole."""
+
+    @property
+    def last_hlc(self) -> int:
+        """The highest stamp that this node has given or believed."""
+
+    def observe_hlc(self, hlc: int) -> None:
+        """A peer's highest stamp: believed within the usual bounds."""
+
+    async def stored(self, project: str, vv: Mapping[int, int], *, timeout_ms: float) -> bool:
+        """Wait until the region's store holds ``project`` up to ``vv``; False if time ran out."""
+
     def open_project(self, name: str) -> Project | None:
         """The project, made empty if it is not here yet; None if there are too many or the name is not one."""
 
-    def is_member(self, node: str) -> bool:
-        """Whether ``node`` is registered in our state: from others nothing is taken."""
+    @property
+    def registration(self) -> str:
+        """Under which registration we are a member, or want to be one."""
+
+    def is_member(self, node: str, registration: str) -> bool:
+        """Whether ``node`` is registered in our state, under just this registration."""
+
+    def why_no_member(self, node: str, registration: str) -> PeerRefused | None:
+        """What a caller is told of whom nothing is taken; None for a member."""
 
     def wall_ms(self) -> int:
         """Our wall clock."""
@@ -43,12 +74,11 @@ class Host(Protocol):
     async def receive(self, project: Project, changes: Sequence[Change], sender: str) -> RemoteJob:
         """Journal and apply what fits. Raises JournalFull."""
 
-    async def read_log(
-        self, project: str, *, after: Mapping[int, int], through: Mapping[int, int], limit_bytes: int
-    ) -> Sequence[LogRecord]:
-        """A page of the log, from the journal or else from the store. Raises StoreError."""
+    @property
+    def own_log(self) -> OwnLog:
+        """The log, as far as it reaches back here."""
 
-    async def keep_aside(self, project: str, reason: str, sender: str, raw: bytes) -> None:
+    def put_aside(self, record: AsideRecord) -> None:
         """Keep a change that cannot be taken in, once, and raise the alarm."""
 
     def fork_seen(self, project: str, incarnation: int, sender: str) -> None:
@@ -57,6 +87,17 @@ class Host(Protocol):
     @property
     def forks(self) -> Forks:
         """Incarnations of which two histories are known."""
+
+    @property
+    def stranded(self) -> Stranded:
+        """Incarnations whose author has to begin anew: its state is below somebody's floor."""
+
+    def accepted(self) -> None:
+        """A member that is one in its own state too has answered us: it knows us."""
+
+    @property
+    def evicted(self) -> bool:
+        """We are no member any more: what we answer says nothing about who is one."""
 
     def divergence_seen(self, project: str, peer: str) -> None:
         """Equal vectors, equal chains, unequal root hashes."""
@@ -70,5 +111,10 @@ class Host(Protocol):
     def call_succeeded(self, peer: str) -> None:
         """A call to a peer went through."""
 
-    async def admit_member(self, *, node: str, region: str, peer_url: str, http_url: str) -> None:
+    def levelled(self, *, asked_s: float) -> None:
+        """An exchange that began at ``asked_s`` has brought all that a peer had."""
+
+    async def admit_member(
+        self, *, node: str, region: str, registration: str, peer_url: str, http_url: str
+    ) -> None:
         """Register a member by a change of ours, durably. Raises PeerRefused."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from vexil.crdt.change import Change, Undecodable, decode, peek_dot
 from vexil.node.gossip.host import Host
 from vexil.node.project import Project
+from vexil.node.seams import AsideRecord
 
 STOPPED_MAX = 10_000
 CHUNK_CHANGES = 4_096
@@ -32,7 +33,7 @@ async def take(host: Host, project: Project, raws: list[bytes], sender: str) -> 
     applied = 0
     gap = False
     for start in range(0, len(raws), CHUNK_CHANGES):
-        changes = await _decoded(host, project, raws[start : start + CHUNK_CHANGES], sender)
+        changes = _decoded(host, project, raws[start : start + CHUNK_CHANGES], sender)
         if changes:
             job = await host.receive(project, changes, sender)
             applied += job.applied
@@ -40,7 +41,7 @@ async def take(host: Host, project: Project, raws: list[bytes], sender: str) -> 
     return Taken(applied, gap=gap)
 
 
-async def _decoded(host: Host, project: Project, raws: list[bytes], sender: str) -> list[Change]:
+def _decoded(host: Host, project: Project, raws: list[bytes], sender: str) -> list[Change]:
     changes: list[Change] = []
     for raw in raws:
         try:
@@ -52,7 +53,7 @@ async def _decoded(host: Host, project: Project, raws: list[bytes], sender: str)
                 host.fork_seen(project.name, dot[0], sender)
             elif dot is not None:
                 stop(project, dot[0])
-            await host.keep_aside(project.name, f"undecodable: {error}", sender, raw)
+            host.put_aside(AsideRecord(project.name, f"undecodable: {error}", sender, raw))
             continue
         if change.incarnation not in project.stopped:
             changes.append(change)

@@ -7,10 +7,15 @@ join      who wants to be a member                            per project the ve
 digest    one hash a project, ages of knowledge               of projects that differ: vector, chain heads, root
 pull      project, vector, what to leave out, page size       a page of encoded changes, ``more``, ``reached``
 push      per project encoded changes, ``more``               per project the vector that is here now, gaps
+announce  known versions, announcements that the peer lacks   known versions, announcements that the caller lacks
+snapshot  see `vexil.node.gossip.snapshots`                   a new cut, or a page of one
+past      project, cursor, what is there, page size           a page of history, newest first, and its cursor
+tree      see `vexil.node.gossip.repair`                      the sums of a hash tree
+cells     as above                                            a page of objects, and its cursor
 ========  ==================================================  =====================================================
 
-Vectors and heads are flat arrays. A reader takes nothing on trust: every member is checked for type and range, and
-what does not fit raises `Malformed`.
+Every request says under which registration its sender is a member (``as``). Vectors and heads are flat arrays. A reader
+takes nothing on trust: every member is checked for type and range, and what does not fit raises `Malformed`.
 """
 
 from __future__ import annotations
@@ -100,6 +105,10 @@ class Message:
             raise Malformed(f"{name}: not a text of at most {limit_bytes} bytes")
         return value
 
+    def text_or(self, name: str, default: str) -> str:
+        """A text member, or ``default`` if there is none."""
+        return self.text(name) if name in self._members else default
+
     def integer(self, name: str) -> int:
         """A non-negative 64-bit integer."""
         value = self._members.get(name)
@@ -117,6 +126,17 @@ class Message:
         if type(value) is not bool:
             raise Malformed(f"{name}: not a boolean")
         return value
+
+    def blob(self, name: str, *, limit_bytes: int = 64) -> bytes:
+        """Bytes of at most ``limit_bytes``."""
+        value = self._members.get(name)
+        if type(value) is not bytes or len(value) > limit_bytes:
+            raise Malformed(f"{name}: not bytes of at most {limit_bytes}")
+        return value
+
+    def blob_or(self, name: str, default: bytes, *, limit_bytes: int = 64) -> bytes:
+        """Bytes of at most ``limit_bytes``, or ``default`` if there are none."""
+        return self.blob(name, limit_bytes=limit_bytes) if name in self._members else default
 
     def vv(self, name: str) -> dict[int, int]:
         """A version vector."""
@@ -181,6 +201,17 @@ class Message:
             or not all(isinstance(v, str) and len(v.encode()) <= NAME_BYTES_MAX for v in value)
         ):
             raise Malformed(f"{name}: not a list of short texts")
+        return value
+
+    def rows(self, name: str, *, rows_max: int) -> list[list[object]]:
+        """A list of at most ``rows_max`` lists; absent is empty."""
+        value = self._members.get(name, [])
+        if (
+            not isinstance(value, list)
+            or len(value) > rows_max
+            or not all(isinstance(row, list) for row in value)
+        ):
+            raise Malformed(f"{name}: not a list of at most {rows_max} lists")
         return value
 
     def _map(self, name: str) -> dict[str, Any]:

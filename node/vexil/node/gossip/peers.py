@@ -26,11 +26,12 @@ OFFSET_AGE_MAX_S = 60.0
 
 @dataclass(slots=True)
 class Peer:
-    """One member as seen from here. Times are `trio.current_time()` seconds."""
+    """One member as seen from here, under one registration. Times are `trio.current_time()` seconds."""
 
     node: str
     region: str
     url: str
+    registration: str = ""
     interval_s: float = 1.0
     """How often digests are due; contacts that come closer together (pushes) do not make a pause suspicious."""
     heard_s: float | None = None

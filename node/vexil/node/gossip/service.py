@@ -9,13 +9,17 @@ import trio
 
 from vexil.crdt import version_vector
 from vexil.crdt.schema import SYSTEM_PROJECT
-from vexil.node.gossip import messages
+from vexil.node.gossip import announce, messages
+from vexil.node.gossip.announce import ANNOUNCE
 from vexil.node.gossip.digest import project_hash
 from vexil.node.gossip.host import Host
 from vexil.node.gossip.intake import take
 from vexil.node.gossip.links import Links
 from vexil.node.gossip.messages import Malformed, Message
+from vexil.node.gossip.past_pages import PAST, serve_past
 from vexil.node.gossip.peers import Freshness, Peer
+from vexil.node.gossip.repair import CELLS, TREE, RepairService
+from vexil.node.gossip.snapshots import SNAPSHOT, SnapshotService
 from vexil.node.project import Project
 from vexil.node.seams import JournalFull, PeerIdentity, PeerRefused, StoreError
 
@@ -24,6 +28,14 @@ DIGEST: Final = "digest"
 PULL: Final = "pull"
 PUSH: Final = "push"
 
+MEMBER_UNKNOWN: Final = "member.unknown"
+"""The caller is not a member here; perhaps we have not heard of it yet."""
+MEMBER_EVICTED: Final = "member.evicted"
+MEMBER_REPLACED: Final = "member.replaced"
+"""As evicted, and somebody else is the slot's member now."""
+MEMBER_EXISTS: Final = "member.exists"
+ENDED: Final = frozenset((MEMBER_EVICTED, MEMBER_REPLACED))
+"""What is for ever: whoever is told one of these may believe it, because the answer is authenticated."""
 
 OFFER_GRACE_S = 2.0
 """So long after a page that a peer pushes with more to come we do not pull the same from anybody."""
@@ -52,6 +64,9 @@ class PeerService:
         self._freshness = freshness
         self._peers = peers
         self._on_gap = on_gap
+        self.snapshots = SnapshotService(host)
+        self.repairs = RepairService(host)
+        """Both are to be run beside the node."""
 
     async def serve(self, caller: PeerIdentity, method: str, body: bytes) -> bytes:
         """A `PeerHandler`. Raises PeerRefused."""
@@ -63,30 +78,43 @@ class PeerService:
             message = Message.decode(body)
             if method == JOIN:
                 return await self._join(caller, message)
-            if not self._host.is_member(caller.node):
-                raise PeerRefused("member.unknown", f"{caller.node} is not registered here")
-            if method == DIGEST:
-                return self._digest(caller, message, len(body))
-            if method == PULL:
-                return await self._pull(message)
-            if method == PUSH:
-                return await self._push(caller, message)
+            refusal = self._host.why_no_member(caller.node, message.text_or("as", ""))
+            if refusal is not None:
+                raise refusal
+            return await self._answer(caller, method, message, len(body))
         except Malformed as error:
             raise PeerRefused("request.malformed", str(error)) from None
         except JournalFull as error:
             raise PeerRefused("node.storage_full", str(error)) from None
         except StoreError as error:
             raise PeerRefused("node.log_unavailable", str(error)) from None
+
+    async def _answer(self, caller: PeerIdentity, method: str, message: Message, size: int) -> bytes:
+        if method == DIGEST:
+            return self._digest(caller, message, size)
+        if method == PULL:
+            return await self._pull(message)
+        if method == PUSH:
+            return await self._push(caller, message)
+        if method == ANNOUNCE:
+            return announce.serve(self._host, message)
+        if method == SNAPSHOT:
+            return await self.snapshots.serve(caller, message)
+        if method == PAST:
+            return await serve_past(self._host, message)
+        if method in {TREE, CELLS}:
+            return await self.repairs.serve(caller, method, message)
         raise PeerRefused("method.unknown", method)
 
     async def _join(self, caller: PeerIdentity, message: Message) -> bytes:
-        if not self._host.is_member(self._host.identity.node):
-            raise PeerRefused("node.not_ready", "this node is not a member itself yet")
+        if not self._host.is_member(self._host.identity.node, self._host.registration):
+            raise PeerRefused("node.not_ready", "this node is not a member itself")
         if caller.node == self._host.identity.node:
-            raise PeerRefused("member.exists", f"{caller.node} runs: it is who you are asking")
+            raise PeerRefused(MEMBER_EXISTS, f"{caller.node} runs: it is who you are asking")
         await self._host.admit_member(
             node=caller.node,
             region=caller.region,
+            registration=message.text_or("as", ""),
             peer_url=message.text("peer_url", limit_bytes=messages.URL_BYTES_MAX),
             http_url=message.text("http_url", limit_bytes=messages.URL_BYTES_MAX),
         )
@@ -106,6 +134,8 @@ class PeerService:
             peer.heard(offset_ms=wall_ms - self._host.wall_ms())
         for forked in message.incarnations("forked"):
             self._host.fork_seen(SYSTEM_PROJECT, forked, caller.node)
+        for stranded in message.incarnations("below_floor"):
+            self._host.stranded.note(stranded)
         differing: dict[str, object] = {}
         partial = False
         room = DIGEST_BYTES_MAX
@@ -131,7 +161,12 @@ class PeerService:
                 "partial": partial,
                 "stopped": {n: sorted(p.stopped) for n, p in self._host.projects.items() if p.stopped},
                 "forked": sorted(self._host.forks.incarnations),
-                "pulling": [name for name, project in self._host.projects.items() if project.pulling],
+                "below_floor": self._host.stranded.incarnations,
+                "evicted": self._host.evicted,
+                "promises": self._host.announcements.digest(),
+                "pulling": [
+                    n for n, project in self._host.projects.items() if project.pulling or project.merging
+                ],
             }
         )
         self._host.count_bytes("received", "digest", size)
@@ -145,10 +180,15 @@ class PeerService:
         if project is None:
             return messages.encode({"changes": [], "more": False, "reached": []})
         through = dict(project.replica.vv)
-        for incarnation in message.incarnations("skip"):
+        left_out = message.incarnations("skip")
+        for incarnation in left_out:
             through.pop(incarnation, None)
         page_bytes = min(message.integer_or("page_bytes", messages.PAGE_BYTES), messages.PAGE_BYTES)
-        records = await self._host.read_log(name, after=after, through=through, limit_bytes=page_bytes)
+        records = await self._host.own_log.read_missing(
+            project, after=after, through=through, limit_bytes=page_bytes, left_out=left_out
+        )
+        if not records and not version_vector.covers(after, through):
+            return messages.encode({"changes": [], "more": False, "reached": [], "behind": True})
         changes: list[bytes] = []
         size = 0
         reached: dict[int, int] = {}
@@ -185,4 +225,5 @@ class PeerService:
                 gaps.append(name)
                 self._on_gap(caller.node, name)
             have[name] = messages.flat_vv(project.replica.vv)
-        return messages.encode({"have": have, "gaps": gaps})
+        below_floor = self._host.stranded.incarnations
+        return messages.encode({"have": have, "gaps": gaps, "below_floor": below_floor})

@@ -20,7 +20,8 @@ from vexil.chaos.simulated_disk import SimulatedDisk, SimulatedJournal
 from vexil.chaos.simulated_store import SimulatedRegion
 from vexil.crdt.change import Change, decode
 from vexil.crdt.hlc import pack
-from vexil.crdt.replica import Pen, Replica
+from vexil.crdt.pen import Pen
+from vexil.crdt.replica import Replica
 from vexil.node.api.app import create_app
 from vexil.node.api.bootstrap import bootstrap_owner_key
 from vexil.node.api.limits import ApiLimits
@@ -163,7 +164,9 @@ class Served:
         """
         replica = Replica()
         project = self.engine.projects["shop"]
-        rows = await self.engine.read_log("shop", after={}, through=project.replica.vv, limit_bytes=1 << 30)
+        rows = await self.engine.own_log.read(
+            "shop", after={}, through=project.replica.vv, limit_bytes=1 << 30
+        )
         for row in rows:
             replica.apply(decode(row.raw))
         return edit(Pen(replica, incarnation))

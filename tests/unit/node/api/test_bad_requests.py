@@ -277,7 +277,9 @@ def test_every_write_route_is_in_the_tables_above() -> None:
         for route in ROUTES
         if route.method in {"POST", "PUT", "PATCH"} and route.path.startswith("/api/v1")
     }
-    assert len(with_body) == len(WITH_BODY) + 2  # kill and unkill take no body
+    assert (
+        len(with_body) == len(WITH_BODY) + 5
+    )  # kill, unkill, evict and return take no body, restore no JSON
 
 
 def test_routes_differ() -> None:

@@ -9,7 +9,7 @@ import trio
 
 from tests.unit.node.api.nodes import BOOLEAN, Served, serving
 from vexil.crdt.change import Change
-from vexil.crdt.replica import CellWrite
+from vexil.crdt.pen import CellWrite
 
 SHOP = "/api/v1/projects/shop"
 FLAGS = f"{SHOP}/flags"

@@ -13,7 +13,8 @@ import trio
 from tests.unit.node.api.nodes import BOOLEAN, Served, serving
 from vexil.crdt import version_vector
 from vexil.crdt.change import NO_GENERATION, decode
-from vexil.crdt.replica import CellWrite, Pen, Replica
+from vexil.crdt.pen import CellWrite, Pen
+from vexil.crdt.replica import Replica
 from vexil.node.api import tokens
 from vexil.node.api.limits import ApiLimits
 from vexil.node.membership import registration
@@ -359,7 +360,7 @@ async def elsewhere_in_system(node: Served) -> Pen:
     """The pen of a node that has all of `_system`."""
     replica = Replica()
     vv = node.engine.system.replica.vv
-    for row in await node.engine.read_log("_system", after={}, through=vv, limit_bytes=1 << 30):
+    for row in await node.engine.own_log.read("_system", after={}, through=vv, limit_bytes=1 << 30):
         replica.apply(decode(row.raw))
     return Pen(replica, ELSEWHERE)
 

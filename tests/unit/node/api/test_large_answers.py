@@ -11,7 +11,8 @@ import trio
 
 from tests.unit.node.api.nodes import BOOLEAN, Served, serving
 from vexil.crdt.payload import TOMBSTONE
-from vexil.crdt.replica import EXISTS, CellWrite, Pen
+from vexil.crdt.pen import CellWrite, Pen
+from vexil.crdt.replica import EXISTS
 from vexil.node.api import json_body
 from vexil.node.api.documents import Documents
 from vexil.node.api.turns import TURN_FLAGS, in_turns

@@ -84,7 +84,7 @@ async def test_a_large_import_is_many_changes_and_is_gone_on_with(autojump_clock
         assert done.json["created"] == 1_200
         assert done.json["changes"] >= 3
         vv = node.engine.projects["shop"].replica.vv
-        rows = await node.engine.read_log("shop", after={}, through=vv, limit_bytes=1 << 30)
+        rows = await node.engine.own_log.read("shop", after={}, through=vv, limit_bytes=1 << 30)
         keys = {change.idempotency[0] for row in rows if (change := decode(row.raw)).idempotency}
         # One for each change, and none is longer than what others may send.
         assert len(keys) == done.json["changes"]
@@ -220,7 +220,7 @@ async def test_an_import_goes_on_behind_a_change_whose_outcome_was_unknown(autoj
         project = engine.projects["shop"]
         assert len(project.flag_keys()) == 1_200
         vv = project.replica.vv
-        rows = await engine.read_log("shop", after={}, through=vv, limit_bytes=1 << 30)
+        rows = await engine.own_log.read("shop", after={}, through=vv, limit_bytes=1 << 30)
         created = [o.object for row in rows for o in decode(row.raw).operations if o.field == "exists"]
         assert sorted(created) == sorted(f"flag/f{i}" for i in range(1_200))
 

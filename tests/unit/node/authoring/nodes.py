@@ -7,10 +7,13 @@ from itertools import count
 
 from vexil.crdt.change import Change
 from vexil.crdt.conflicts import ConflictRecord
+from vexil.crdt.frontier import Verdict
 from vexil.crdt.generation import Cells, visible
 from vexil.crdt.materialise import describe, read_flag
+from vexil.crdt.parked import read_parked, returned_record
+from vexil.crdt.pen import CellWrite, Pen
 from vexil.crdt.plain_object import object_conflicts
-from vexil.crdt.replica import CellWrite, Pen, Replica, Verdict
+from vexil.crdt.replica import Replica
 from vexil.crdt.segment_state import describe_segment, read_segment
 from vexil.node.authoring import Intent, etag_of
 from vexil.node.authoring.single import create_flag, delete_flag, patch_flag, put_segment
@@ -79,6 +82,9 @@ class Node:
         for name in self.replica.objects:
             if name.partition("/")[0] in ("flagd", "project"):
                 found += object_conflicts(name, self.replica.cells(name))
+        for key in self._keys("parked/"):
+            for parked in read_parked(key, self.replica.cells(f"parked/{key}")):
+                found.append(returned_record(parked, self.replica.cells(parked.object)))
         return found
 
     def _keys(self, prefix: str) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.node.authoring.nodes import BOOLEAN, Node, fields, node_with
 from vexil.crdt.payload import TOMBSTONE
-from vexil.crdt.replica import NEW_GENERATION
+from vexil.crdt.pen import NEW_GENERATION
 from vexil.node.authoring import ChangeSet, change_set, kill_flag
 from vexil.node.errors import (
     ApiError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.node.authoring.nodes import BOOLEAN, FULL, Node, fields, node_with
-from vexil.crdt.replica import NEW_GENERATION
+from vexil.crdt.pen import NEW_GENERATION
 from vexil.node.authoring import kill_flag
 from vexil.node.errors import Exists
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.node.authoring.nodes import BOOLEAN, FULL, STAFF, Node, fields, node_with, paths
 from vexil.crdt.payload import TOMBSTONE
-from vexil.crdt.replica import CellWrite
+from vexil.crdt.pen import CellWrite
 from vexil.node.authoring import Intent, kill_flag, unkill_flag
 from vexil.node.errors import Invalid, NotFound
 

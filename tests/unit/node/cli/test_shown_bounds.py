@@ -8,8 +8,7 @@ import httpx
 import pytest
 
 from tests.unit.node.cli.fake_node import FakeCluster, answer, problem
-from vexil.node.cli import client, transfer, written
-from vexil.node.cli import cluster as cluster_commands
+from vexil.node.cli import client, reports, transfer, written
 from vexil.node.cli.output import CELL_WIDTH_MAX, table, width
 
 STATUS = "/api/v1/status"
@@ -29,7 +28,7 @@ def test_a_list_that_never_ends_is_given_up_and_said_to_be(
 
 
 def test_a_status_asks_so_many_nodes(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_commands, "NODES_ASKED_MAX", 3)
+    monkeypatch.setattr(reports, "NODES_ASKED_MAX", 3)
     url = cluster.urls["eu-1"]
     members = [{"node": f"eu-{n}", "region": "eu", "url": f"{url}/{n}"} for n in range(10)]
     status = {"node": "eu-1", "region": "eu", "projects": {}, "members": members}

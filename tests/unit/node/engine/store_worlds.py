@@ -9,6 +9,7 @@ import trio
 from vexil.chaos.simulated_store import SimulatedStore
 from vexil.crdt import cell as cells
 from vexil.crdt.change import Change, decode
+from vexil.crdt.garbage import FoldRemoval
 from vexil.crdt.replica import Replica
 from vexil.node.seams import AsideRecord, FoldEntry, HistoryRow, LogRecord, MemberRow, Store
 
@@ -83,18 +84,58 @@ class StoppingStore:
             await self._end()
         return await self._inner.log_projects()
 
-    async def write_fold(self, project: str, entries: Sequence[FoldEntry]) -> None:
+    async def log_start(self, project: str) -> Mapping[int, int]:
+        if await self._last():
+            await self._end()
+        return await self._inner.log_start(project)
+
+    async def trim_changes(self, project: str, through: Mapping[int, int]) -> None:
         last = await self._last()
-        # A last call that lands lands in part: a fold is no transaction.
-        await self._inner.write_fold(project, entries[: max(1, len(entries) // 2)] if last else entries)
+        # The last call that lands lands in part, as a fold does.
+        some = dict(sorted(through.items())[: max(1, len(through) // 2)])
+        await self._inner.trim_changes(project, some if last else through)
         if last:
             await self._end()
 
-    async def read_fold(self, project: str) -> AsyncIterator[Sequence[FoldEntry]]:
+    async def write_past(self, project: str, records: Sequence[LogRecord]) -> None:
+        last = await self._last()
+        await self._inner.write_past(project, records[: max(1, len(records) // 2)] if last else records)
+        if last:
+            await self._end()
+
+    async def write_fold(self, project: str, entries: Sequence[FoldEntry], *, checkpoint: int = 0) -> None:
+        last = await self._last()
+        # A last call that lands lands in part: a fold is no transaction.
+        part = entries[: max(1, len(entries) // 2)] if last else entries
+        await self._inner.write_fold(project, part, checkpoint=checkpoint)
+        if last:
+            await self._end()
+
+    async def read_fold(self, project: str, *, checkpoint: int = 0) -> AsyncIterator[Sequence[FoldEntry]]:
         if await self._last():
             await self._end()
-        async for batch in self._inner.read_fold(project):
+        async for batch in self._inner.read_fold(project, checkpoint=checkpoint):
             yield batch
+
+    async def collect_fold(
+        self, project: str, removals: Sequence[FoldRemoval], *, checkpoint: int = 0
+    ) -> None:
+        last = await self._last()
+        part = removals[: max(1, len(removals) // 2)] if last else removals
+        await self._inner.collect_fold(project, part, checkpoint=checkpoint)
+        if last:
+            await self._end()
+
+    async def fold_checkpoints(self) -> Mapping[str, Sequence[int]]:
+        if await self._last():
+            await self._end()
+        return await self._inner.fold_checkpoints()
+
+    async def drop_fold(self, project: str, checkpoint: int) -> None:
+        last = await self._last()
+        await self._inner.drop_fold(project, checkpoint)
+        if last:
+            await self._end()
 
     async def put_aside(self, record: AsideRecord) -> None:
         last = await self._last()
@@ -124,7 +165,7 @@ class WatchedStore(SimulatedStore):
             assert vector_of(log) == vv, f"{project}: a vector over rows that are not in the store"
             self.rows_checked += 1
             if project in row.fold and len(log) < CHECKED_ROWS_MAX:
-                self._check_fold(project, row.fold[project], log)
+                self._check_fold(project, row.checkpoint.get(project, 0), row.fold[project], log)
         await super().write_member(row)
         known = self._region.member(self._slot)
         assert known is not None
@@ -133,18 +174,21 @@ class WatchedStore(SimulatedStore):
     def _log(self, project: str, vv: Mapping[int, int]) -> list[Change]:
         return [decode(record.raw) for record in self._region.log.page(project, {}, vv, 1 << 40)]
 
-    def _check_fold(self, project: str, header: bytes, log: Sequence[Change]) -> None:
+    def _check_fold(self, project: str, checkpoint: int, header: bytes, log: Sequence[Change]) -> None:
         wanted, found = Replica(), Replica()
         found.load_header(header)
-        stored = self._region.slot(self._slot).folds.get(project, {})
+        stored = self._region.fold(self._slot, project, checkpoint).rows
         for entry in (stored[key] for key in sorted(stored)):
             fields = found.fields(entry.object, entry.generation)
             made = cells.from_entries((entry.entry,))
             fields[entry.field] = cells.join(fields.get(entry.field, cells.EMPTY), made)
+        found.settle_retired()
         for change in log:
-            wanted.apply(change)
-            if change.seq > found.vv.get(change.incarnation, 0):
+            if change.seq > found.known(change.incarnation):
                 found.apply(change)
+        # A vector leaves out who is retired; their rows are in the log all the same.
+        for change in self._log(project, {**found.vv, **found.retired}):
+            wanted.apply(change)
         assert found.vv == wanted.vv, "a fold ahead of its vector"
         assert list(found.canonical()) == list(wanted.canonical()), "a header whose cells are not there"
         self.folds_checked += 1

@@ -27,7 +27,7 @@ from vexil.chaos.simulated_clock import EPOCH_MS, YEAR_MS
 from vexil.crdt import hlc as hlcs
 from vexil.crdt.change import NO_GENERATION
 from vexil.crdt.payload import TOMBSTONE
-from vexil.crdt.replica import CellWrite
+from vexil.crdt.pen import CellWrite
 from vexil.node import errors
 from vexil.node.authoring.intent import Intent
 from vexil.node.engine import Engine
@@ -42,7 +42,7 @@ Decide = Callable[[Project], Intent]
 async def with_peers_at(engine: Engine, *ahead_ms: int) -> None:
     """That many peers are members and have just been heard, their clocks ahead of ours by so much."""
     for peer, ms in zip(PEERS, ahead_ms, strict=False):
-        if not engine.is_member(peer.node):
+        if not engine.is_member(peer.node, ""):
             await register(engine, peer)
         await hear(engine, peer, clock_ahead_ms=ms)
 

@@ -28,7 +28,7 @@ from tests.unit.node.engine.world import (
 from vexil.chaos.simulated_store import SimulatedRegion
 from vexil.crdt.change import Dot
 from vexil.crdt.payload import TOMBSTONE
-from vexil.crdt.replica import CellWrite
+from vexil.crdt.pen import CellWrite
 from vexil.crdt.version_vector import covers
 from vexil.node.adapters.sqlite import SqliteStore
 from vexil.node.authoring.intent import Intent

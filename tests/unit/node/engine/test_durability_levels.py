@@ -150,6 +150,7 @@ async def test_alone_and_without_its_region_a_node_says_node(autojump_clock: obj
 async def test_region_is_unknown_while_the_outage_is_news_and_refused_after(autojump_clock: object) -> None:
     async with node() as (place, engine):
         await write(engine, creates("before"))
+        await engine.drain()
         place.region.available = False
         await unknown_after_the_wait(engine, "region")
         await refused_beforehand(place, engine, "region")
@@ -193,4 +194,4 @@ async def test_a_replayed_write_waits_for_the_durability_that_its_retry_asks_for
         await trio.sleep(10)
         again = await write(engine, creates("a"), idempotency=key, durability="region")
         assert (again.durability, again.replayed) == ("region", True)
-        assert engine.is_member(EU_2.node)
+        assert engine.is_member(EU_2.node, "")

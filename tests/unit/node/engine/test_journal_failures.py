@@ -207,6 +207,6 @@ async def test_a_node_that_can_write_nothing_at_its_start_is_there_and_becomes_r
         place.disk.free()
         await trio.sleep(5)
         assert engine.ready
-        assert engine.is_member("eu-1")
-        assert not engine.is_member(EU_2.node)
+        assert engine.is_member("eu-1", engine.registration)
+        assert EU_2.node not in engine.directory.members
         nursery.cancel_scope.cancel()

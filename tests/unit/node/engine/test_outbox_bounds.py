@@ -93,7 +93,13 @@ async def test_wanted_pulls_are_bounded_and_the_others_come_with_a_digest(
     async with two_nodes() as (_, engine, _, other):
         names = [SHOP, "a", "b", "c"]
         for name in names:
-            await push(other, [Stranger().create("theirs")], project=name, caller=EU_1)
+            await push(
+                other,
+                [Stranger().create("theirs")],
+                project=name,
+                caller=EU_1,
+                registration=engine.registration,
+            )
             assert engine.open_project(name) is not None
         for name in names:
             engine.loops.want_pull("eu-2", name)
@@ -103,7 +109,13 @@ async def test_wanted_pulls_are_bounded_and_the_others_come_with_a_digest(
         assert state_of(engine) == state_of(other)
         # And there is room again.
         for name in ("d", "e"):
-            await push(other, [Stranger().create("theirs")], project=name, caller=EU_1)
+            await push(
+                other,
+                [Stranger().create("theirs")],
+                project=name,
+                caller=EU_1,
+                registration=engine.registration,
+            )
             assert engine.open_project(name) is not None
             engine.loops.want_pull("eu-2", name)
         await trio.sleep(5)
@@ -118,7 +130,7 @@ async def test_a_pull_asks_for_so_many_pages_and_the_next_one_goes_on_from_there
         theirs = Stranger()
         for n in range(8):
             theirs.create(f"f{n}")
-        await push(other, theirs.log, caller=EU_1)
+        await push(other, theirs.log, caller=EU_1, registration=engine.registration)
         peer = engine.peers["eu-2"]
         reached = []
         for _ in range(3):
@@ -140,7 +152,13 @@ async def test_heads_in_one_digest_are_bounded_and_the_rest_comes_with_later_one
     async with two_nodes() as (_, engine, _, other):
         names = [SHOP, "a", "b", "c"]
         for name in names:
-            await push(other, [Stranger().create("theirs")], project=name, caller=EU_1)
+            await push(
+                other,
+                [Stranger().create("theirs")],
+                project=name,
+                caller=EU_1,
+                registration=engine.registration,
+            )
         await trio.sleep(10)
         level, fresh = [], []
         for _ in names:

@@ -22,7 +22,7 @@ from tests.unit.node.engine.world import (
     write,
 )
 from vexil.crdt.change import NO_GENERATION
-from vexil.crdt.replica import CellWrite
+from vexil.crdt.pen import CellWrite
 from vexil.node.authoring.intent import Intent
 from vexil.node.engine import Engine
 from vexil.node.gossip import messages
@@ -32,7 +32,8 @@ from vexil.node.membership import MEMBERS_MAX
 from vexil.node.seams import JournalFull, PeerIdentity, PeerRefused
 
 NOBODY = PeerIdentity("ap-7", "ap")
-URLS = {"peer_url": "p://new", "http_url": "h://new"}
+AS = "00000000000000aa"
+URLS = {"peer_url": "p://new", "http_url": "h://new", "as": AS}
 
 
 async def refusal(engine: Engine, caller: PeerIdentity, method: str, members: dict[str, object]) -> str:
@@ -48,7 +49,7 @@ async def answer(engine: Engine, caller: PeerIdentity, method: str, members: dic
     return Message.decode(await engine.peer_service.serve(caller, method, messages.encode(members)))
 
 
-METHODS = ["join", "digest", "pull", "push"]
+METHODS = ["join", "digest", "pull", "push", "snapshot", "past"]
 
 
 @pytest.mark.parametrize("method", [*METHODS, "", "PUSH"])
@@ -87,7 +88,7 @@ async def test_from_a_stranger_nothing_is_taken_and_to_it_nothing_is_told(autoju
 
 async def test_an_unknown_method_is_refused_by_name(autojump_clock: object) -> None:
     async with node() as (_, engine):
-        assert await refusal(engine, EU_2, "snapshot", {}) == "method.unknown"
+        assert await refusal(engine, EU_2, "photograph", {}) == "method.unknown"
 
 
 async def test_a_cut_link_refuses_before_it_looks(autojump_clock: object) -> None:
@@ -176,7 +177,7 @@ async def test_a_joiner_is_a_member_before_it_is_told_anything(autojump_clock: o
     async with node() as (place, engine):
         told = await join(engine, NOBODY)
         assert (told.text("node"), told.text("region")) == ("eu-1", "eu")
-        assert engine.is_member("ap-7")
+        assert engine.directory.members["ap-7"].registered
         assert told.vv_by_project("projects") == {
             name: dict(project.replica.vv) for name, project in engine.projects.items()
         }
@@ -227,7 +228,7 @@ async def test_too_many_members_are_refused_and_those_there_are_may_still_move(
         writes = [CellWrite(f"member/m-{n}", NO_GENERATION, "record", record) for n in range(missing)]
         await engine.write("_system", lambda _: Intent(writes), author="test")
         assert await refusal(engine, NOBODY, "join", dict(URLS)) == "limit.members"
-        await join(engine, EU_2)
+        await join(engine, EU_2, **{"as": ""})
         assert engine.peers["eu-2"].url == "p://new"
 
 
@@ -240,16 +241,16 @@ async def test_a_join_without_addresses_is_malformed(
 ) -> None:
     async with node() as (_, engine):
         assert await refusal(engine, NOBODY, "join", members) == "request.malformed"
-        assert not engine.is_member("ap-7")
+        assert "ap-7" not in engine.directory.members
 
 
 async def test_a_join_that_cannot_be_made_durable_is_refused(autojump_clock: object) -> None:
     async with node() as (place, engine):
         place.journal.fail(JournalFull("no room"))
         assert await refusal(engine, NOBODY, "join", dict(URLS)) == "node.not_ready"
-        assert not engine.is_member("ap-7")
+        assert "ap-7" not in engine.directory.members
         await join(engine, NOBODY)
-        assert engine.is_member("ap-7")
+        assert engine.directory.members["ap-7"].registered
 
 
 # -- digests
@@ -292,7 +293,7 @@ async def test_a_joiner_that_is_ready_has_what_its_sponsor_had(autojump_clock: o
         await write(engine, creates("a"))
         other = Place("us-1", board=place.board, seeds=("p://nobody", "p://eu-1"))
         async with running(other.engine()) as joined:
-            assert joined.is_member("us-1")
-            assert engine.is_member("us-1")
+            assert joined.directory.members["us-1"].registered
+            assert engine.directory.members["us-1"].registered
             assert state_of(joined)[SHOP] == state_of(engine)[SHOP]
             assert joined.projects[SHOP].flag_keys() == ["a"]

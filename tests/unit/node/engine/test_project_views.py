@@ -10,7 +10,7 @@ import pytest
 from tests.unit.node.engine.world import FLAG, Stranger, creates, flag_writes, node, push, shop, write
 from vexil.crdt.change import NO_GENERATION
 from vexil.crdt.payload import TOMBSTONE
-from vexil.crdt.replica import NEW_GENERATION, CellWrite
+from vexil.crdt.pen import NEW_GENERATION, CellWrite
 from vexil.node.authoring.intent import Intent
 from vexil.node.project import INTERNAL_DEFECT, Project
 

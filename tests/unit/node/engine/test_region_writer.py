@@ -24,7 +24,8 @@ from tests.unit.node.engine.world import (
 )
 from vexil.chaos.simulated_disk import SimulatedDisk, SimulatedJournal
 from vexil.chaos.simulated_store import SimulatedRegion, StoreFaults
-from vexil.crdt.replica import CellWrite, Pen, Replica
+from vexil.crdt.pen import CellWrite, Pen
+from vexil.crdt.replica import Replica
 from vexil.node.engine import Engine
 from vexil.node.region_writer import ROWS_KEPT_MAX, RegionWriter
 from vexil.node.seams import LogRecord, MemberRow, StoreError

@@ -23,7 +23,7 @@ from tests.unit.node.engine.world import (
     state_of,
     write,
 )
-from vexil.crdt.replica import CellWrite
+from vexil.crdt.pen import CellWrite
 from vexil.node import alarms, forks, project
 from vexil.node.engine import Engine
 from vexil.node.gossip import intake, messages
@@ -43,7 +43,7 @@ async def beside_one_that_has(log: Stranger) -> AsyncIterator[tuple[Engine, Engi
         far = Place("eu-2", board=near.board, seeds=("p://eu-1",))
         async with running(far.engine()) as other:
             await trio.sleep(3)
-            await push(other, log.log, caller=EU_1)
+            await push(other, log.log, caller=EU_1, registration=engine.registration)
             yield engine, other
 
 

@@ -24,7 +24,8 @@ from tests.unit.node.engine.world import (
 )
 from vexil.crdt.change import NO_GENERATION, Dot
 from vexil.crdt.payload import TOMBSTONE
-from vexil.crdt.replica import NEW_GENERATION, CellWrite, Replica
+from vexil.crdt.pen import NEW_GENERATION, CellWrite
+from vexil.crdt.replica import Replica
 from vexil.node.authoring.intent import Intent
 from vexil.node.engine import Engine
 from vexil.node.project import TURN_OBJECTS, Project

@@ -27,10 +27,11 @@ from tests.unit.node.engine.world import (
 )
 from vexil.chaos.simulated_store import SimulatedRegion
 from vexil.node import errors
-from vexil.node.engine import RETRY_WAIT_MS, Engine
+from vexil.node.engine import Engine
 from vexil.node.engine_types import Written
 from vexil.node.idempotency import KEPT_MS
 from vexil.node.seams import LogRecord
+from vexil.node.writing import RETRY_WAIT_MS
 
 KEY = ("key-1", b"the body's hash")
 

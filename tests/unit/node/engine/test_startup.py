@@ -168,6 +168,8 @@ async def test_dots_of_dead_processes_stay_theirs(autojump_clock: object) -> Non
     for key in "bc":
         async with running(place.engine()) as engine:
             dots.append((await write(engine, creates(key))).dot)
-            rows = await engine.read_log(SHOP, after={}, through=shop(engine).replica.vv, limit_bytes=1 << 20)
+            rows = await engine.own_log.read(
+                SHOP, after={}, through=shop(engine).replica.vv, limit_bytes=1 << 20
+            )
             assert [changes.decode(row.raw).dot for row in rows] == dots
     assert [dot[1] for dot in dots if dot] == [1, 1, 1]

@@ -10,7 +10,8 @@ import pytest
 from vexil.crdt.change import NO_GENERATION, Change
 from vexil.crdt.limits import FLAG_BYTES_MAX
 from vexil.crdt.payload import TOMBSTONE
-from vexil.crdt.replica import NEW_GENERATION, CellWrite, Pen, Replica
+from vexil.crdt.pen import NEW_GENERATION, CellWrite, Pen
+from vexil.crdt.replica import Replica
 from vexil.node.project import Project
 
 NAME = "flag/checkout"

@@ -25,7 +25,7 @@ from tests.unit.node.engine.world import (
     state_of,
     write,
 )
-from vexil.crdt.replica import CellWrite
+from vexil.crdt.pen import CellWrite
 from vexil.node import errors
 from vexil.node.authoring.intent import Intent
 from vexil.node.engine import Engine

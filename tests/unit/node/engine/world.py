@@ -18,7 +18,8 @@ from vexil.chaos.simulated_disk import SimulatedDisk, SimulatedJournal
 from vexil.chaos.simulated_store import SimulatedRegion, SimulatedStore
 from vexil.crdt import hlc as hlcs
 from vexil.crdt.change import NO_GENERATION, Change, decode
-from vexil.crdt.replica import NEW_GENERATION, CellWrite, Pen, Replica
+from vexil.crdt.pen import NEW_GENERATION, CellWrite, Pen
+from vexil.crdt.replica import Replica
 from vexil.node.authoring.intent import Intent
 from vexil.node.engine import Engine
 from vexil.node.engine_types import EngineSettings, Seams, Written
@@ -131,6 +132,9 @@ class GatedJournal:
     ) -> Sequence[LogRecord]:
         return await self._inner.read_changes(project, after=after, through=through, limit_bytes=limit_bytes)
 
+    async def trim(self, project: str, through: Mapping[int, int]) -> None:
+        await self._inner.trim(project, through)
+
 
 class Embedded(SimulatedStore):
     """A store of the node's own disk: its journal's records are its rows, and nobody else's store has them."""
@@ -151,6 +155,9 @@ class Embedded(SimulatedStore):
         for project in await self.log_projects():
             rows = self._region.log.whole(project)
             yield [r for r in rows if r.seq > after.get(project, {}).get(r.incarnation, 0)]
+
+    async def trim(self, project: str, through: Mapping[int, int]) -> None:
+        """`Journal.trim`: the rows are the store's, which trims them."""
 
 
 @dataclass
@@ -345,7 +352,7 @@ class Stranger:
 
     async def follow(self, engine: Engine, project: str = SHOP) -> Stranger:
         """Take all that ``engine`` has."""
-        rows = await engine.read_log(
+        rows = await engine.own_log.read(
             project, after=self.replica.vv, through=engine.projects[project].replica.vv, limit_bytes=1 << 30
         )
         for row in rows:
@@ -371,11 +378,12 @@ async def push(
     *,
     project: str = SHOP,
     caller: PeerIdentity = EU_2,
+    registration: str = "",
     more: bool = False,
 ) -> Message:
-    """Push as ``caller``; the answer. Raises PeerRefused."""
+    """Push as ``caller``, under its ``registration``; the answer. Raises PeerRefused."""
     encoded = [raw if isinstance(raw, bytes) else raw.raw for raw in raws]
-    body = messages.encode({"changes": {project: encoded}, "more": more})
+    body = messages.encode({"as": registration, "changes": {project: encoded}, "more": more})
     return Message.decode(await engine.peer_service.serve(caller, "push", body))
 
 
