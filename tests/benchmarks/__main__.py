@@ -21,7 +21,11 @@ BENCHMARKS = (
     "catch_up",
     "push_latency",
     "node_start",
+    "snapshot_join",
     "idle_cluster",
+    "garbage_pass",
+    "retired_incarnations",
+    "month_away",
 )
 TIMEOUT_S = 600
 

@@ -11,7 +11,7 @@ from random import Random
 import trio
 
 from vexil.crdt.change import NO_GENERATION
-from vexil.crdt.replica import NEW_GENERATION, CellWrite
+from vexil.crdt.pen import NEW_GENERATION, CellWrite
 from vexil.node.adapters.sqlite import SqliteStore
 from vexil.node.adapters.system import SystemClock, SystemEntropy
 from vexil.node.authoring.intent import Intent
@@ -34,6 +34,17 @@ FIELDS = {
     "env/prod/off_variant": "off",
     "env/prod/rule/r1": RULE,
 }
+
+
+class CountingTelemetry(Silence):
+    """Adds up the bytes to and from peers."""
+
+    def __init__(self) -> None:
+        self.bytes: dict[tuple[str, str], int] = {}
+
+    def count_bytes(self, direction: str, kind: str, count: int) -> None:
+        """See `vexil.node.telemetry.Telemetry.count_bytes`."""
+        self.bytes[direction, kind] = self.bytes.get((direction, kind), 0) + count
 
 
 class DelayedPeers:

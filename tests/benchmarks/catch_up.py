@@ -139,7 +139,7 @@ async def _log_of(engine: Engine, *, after: dict[int, int]) -> list[LogRecord]:
     assert project is not None
     records: list[LogRecord] = []
     reached = dict(after)
-    while page := await engine.read_log(
+    while page := await engine.own_log.read(
         "demo", after=reached, through=project.replica.vv, limit_bytes=PAGE_BYTES
     ):
         records += page

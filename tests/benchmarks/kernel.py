@@ -9,7 +9,9 @@ import gc
 import time
 
 from vexil.crdt.change import decode
-from vexil.crdt.replica import NEW_GENERATION, CellWrite, Pen, Replica, Verdict
+from vexil.crdt.frontier import Verdict
+from vexil.crdt.pen import NEW_GENERATION, CellWrite, Pen
+from vexil.crdt.replica import Replica
 from vexil.node.project import Project
 
 FLAGS = 100_000
