@@ -122,3 +122,19 @@ async def test_a_damaged_archive_is_refused_and_stays(tmp_path: Path) -> None:
             pass
     assert path.exists()
     assert returned_files.archives(tmp_path) == [path]
+
+
+async def test_an_archive_with_a_damaged_row_is_kept_where_no_start_reads_it(tmp_path: Path) -> None:
+    written = await state_in(tmp_path)
+    set_aside(tmp_path, OLD, keep=True)
+    (path,) = archives(tmp_path)
+    damaging = sqlite3.connect(path)
+    damaging.execute("UPDATE log SET raw = x'00' WHERE seq = 2")
+    damaging.commit()
+    damaging.close()
+    async with SqliteArchive.open(path, "eu-1") as archive:
+        found = [r for batch in [b async for b in archive.records()] for r in batch]
+        assert (found, archive.damaged) == ([written[0], written[2]], 1)
+        await archive.discard()
+        await archive.discard()
+    assert (names_in(tmp_path), archives(tmp_path)) == ([f"damaged-{OLD}.db"], [])

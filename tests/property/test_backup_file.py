@@ -332,3 +332,17 @@ def test_the_file_is_deflated() -> None:
     assert len(Encoder().frame(CELLS, page)) < len(page) / 2
     assert zlib.decompress(Encoder().frame(CELLS, page)[7:]) == page
     assert decode_page(cells())
+
+
+def test_a_small_file_does_not_hold_bytes_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    inflated = sum(len(content) for _, content in list_frames(whole()))
+    monkeypatch.setattr(backup_file, "INFLATED_BYTES_MAX", inflated)
+    read(whole())
+    monkeypatch.setattr(backup_file, "INFLATED_BYTES_MAX", inflated - 1)
+    with pytest.raises(BackupError, match="more than"):
+        read(whole())
+
+
+def test_a_file_does_not_say_of_itself_that_it_has_objects_without_end() -> None:
+    with pytest.raises(BackupError, match="does not make sense"):
+        read(file_of(manifest(objects=backup_file.OBJECTS_MAX + 1)))

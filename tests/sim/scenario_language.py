@@ -474,7 +474,8 @@ class Scenario:
         if not alone:
             raise Unmet("it had nothing alone")
         for change in alone:
-            wanted = {f"return/{change.id}", *(change.idempotency or ())[:1]}
+            made = f"return/{change.id}/{change.chain.hex()[:16]}"
+            wanted = {made, *(change.idempotency or ())[:1]}
             found = [key for key in keys if key in wanted]
             if len(found) != 1:
                 raise Unmet(f"{change.id} became {found}")

@@ -34,6 +34,11 @@ class SimulatedArchive:
         self._row = row
         self._let_go = let_go
 
+    @property
+    def damaged(self) -> int:
+        """``Archive.damaged``: a simulated disk loses no row that it kept."""
+        return 0
+
     async def row(self) -> MemberRow | None:
         """``Archive.row``."""
         await self.life.check()

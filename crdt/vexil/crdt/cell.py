@@ -25,6 +25,7 @@ EMPTY = b"\x90"
 
 _SHORT_ARRAY_MAX = 15
 _MEDIUM_ARRAY_MAX = 0xFFFF
+_ARRAY_16 = 0xDC
 # One packer for the process: the kernel is single-threaded, and building one costs more than packing a cell.
 _pack = msgpack.Packer(autoreset=True).pack
 _unpack = msgpack.unpackb
@@ -102,6 +103,14 @@ def seen(cell: bytes) -> list[Seen]:
         for i in range(0, len(flat), WIDTH)
         if flat[i + 4]
     ]
+
+
+def incarnations(cell: bytes) -> int:
+    """How many incarnations have a part of the cell, from its first bytes."""
+    first = cell[0]
+    if first & 0xF0 == EMPTY[0]:
+        return (first & 0x0F) // WIDTH
+    return int.from_bytes(cell[1 : 3 if first == _ARRAY_16 else 5], "big") // WIDTH
 
 
 def has_value(cell: bytes) -> bool:

@@ -88,6 +88,9 @@ class Frontier:
         for operation in change.operations:
             if operation.seen:
                 past = past or self._past(change, known)
+                if len(operation.seen) > 1 and len(dict(operation.seen)) < len(operation.seen):
+                    # Each incarnation at most once: how a cell is read leans on it.
+                    return True
                 for other, seq in operation.seen:
                     # A retired incarnation is in nobody's past any more, but nobody has seen more than its end.
                     if past.get(other, 0) < seq and self._retired.get(other, 0) < seq:
@@ -95,7 +98,8 @@ class Frontier:
             if operation.object == RETIRED_OBJECT:
                 past = past or self._past(change, known)
                 finals = retirement.of_change(change)
-                return any(past.get(i) != n and i not in self._retired for i, n in finals.items())
+                if any(past.get(i, self._retired.get(i)) != n for i, n in finals.items()):
+                    return True
         return False
 
     def _against_floor(self, change: Change, known: int) -> Verdict:

@@ -45,6 +45,16 @@ def fits(live: Replica, header: bytes) -> bool:
     return not live.vv or (live.covers(incoming.floor) and incoming.covers(lower))
 
 
+def lacks(state: Replica, other: Replica) -> bool:
+    """Whether ``other`` may have collected garbage of changes that ``state`` has not seen.
+
+    What a retired incarnation wrote counts as stable, and has left the floor: it may have been collected as well.
+    """
+    return not (
+        state.covers(other.floor) and all(state.known(i) >= final for i, final in other.retired.items())
+    )
+
+
 class Merge:
     """One join of ``incoming``, which nobody else changes, into ``live``; closed by its user (``with``).
 
@@ -145,6 +155,8 @@ class Merge:
 
     def _refuse(self) -> None:
         live, incoming = self._live, self._incoming
+        if not incoming.covers(incoming.floor):
+            raise CannotMerge("its garbage floor is above its vector")
         for here, there in ((live, incoming), (incoming, live)):
             for incarnation, final in here.retired.items():
                 if there.vv.get(incarnation, 0) > final or there.retired.get(incarnation, final) != final:
@@ -152,12 +164,7 @@ class Merge:
         for incarnation, seq in incoming.vv.items():
             if live.vv.get(incarnation) == seq and live.head(incarnation) != incoming.head(incarnation):
                 raise ForkMet(f"two histories of {incarnation:016x} at {seq}")
-        # What a retired incarnation wrote counts as stable: it may have been collected as well.
-        if live.vv and not (
-            live.covers(incoming.floor)
-            and incoming.covers(live.floor)
-            and all(incoming.known(i) >= final for i, final in live.retired.items())
-        ):
+        if live.vv and (lacks(live, incoming) or lacks(incoming, live)):
             raise BelowFloor("one state has collected garbage that the other has not seen")
 
     def _join(self, mine: Cells, theirs: Generations) -> Generations | None:

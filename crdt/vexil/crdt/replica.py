@@ -250,14 +250,24 @@ class Replica:
 
         Cells may be ahead of their header; what such a cell retires may have changes that are yet to be read back.
         """
-        claims = retirement.of_cells(self.cells(RETIRED_OBJECT).get(NO_GENERATION, {}))
-        while claims:
-            finals = {i: n for (by, seq), i, n in claims if self.known(by) >= seq}
-            before = len(self.retired)
-            self._retire(finals)
-            if len(self.retired) == before:
-                return
-            claims = [claim for claim in claims if claim[1] not in self.retired]
+        by_author: dict[int, list[tuple[int, int, int]]] = {}
+        for (author, seq), incarnation, final in retirement.of_cells(
+            self.cells(RETIRED_OBJECT).get(NO_GENERATION, {})
+        ):
+            by_author.setdefault(author, []).append((seq, incarnation, final))
+        finals: dict[int, int] = {}
+        authors = list(by_author)
+        # Who has retired others may be retired by now: its claims count as soon as its own end is known.
+        for author in authors:
+            reached = self.known(author) or finals.get(author, 0)
+            for seq, incarnation, final in by_author.get(author, ()):
+                if seq > reached or self.vv.get(incarnation, final) != final:
+                    continue
+                if final < finals.get(incarnation, final + 1):
+                    finals[incarnation] = final
+                    if incarnation in by_author:
+                        authors.append(incarnation)
+        self._retire(finals)
 
     def advance_floor(self, stable: Mapping[int, int]) -> None:
         """Garbage up to ``stable`` may be collected from now on. This state covers it, as every other one does."""

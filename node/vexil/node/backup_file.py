@@ -44,6 +44,9 @@ END: Final = 5
 FRAME_BYTES_MAX: Final = 16 << 20
 """Of a frame's content but the manifest's: a page is only larger than usual if one cell of it is."""
 MANIFEST_BYTES_MAX: Final = HEADER_BYTES_MAX + (1 << 20)
+INFLATED_BYTES_MAX: Final = 4 << 30
+"""Of all frames of a file together: a small file never keeps a node busy without end."""
+OBJECTS_MAX: Final = 10_000_000
 LEVEL: Final = 1
 """Of deflating: names and vectors shrink to a fifth, and more time would not shrink them much further."""
 PROJECT_CHARACTERS_MAX: Final = 200
@@ -131,6 +134,7 @@ class Decoder:
         self._begun = False
         self._last = 0
         self._ended = False
+        self._inflated_bytes = 0
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         """The frames that are whole by now, with their contents; all of them must be taken. Raises BackupError."""
@@ -194,7 +198,11 @@ class Decoder:
             self._ended = True
             return kind, b""
         self._hash.update(raw)
-        return kind, _inflated(content, limit)
+        plain = _inflated(content, limit)
+        self._inflated_bytes += len(plain)
+        if self._inflated_bytes > INFLATED_BYTES_MAX:
+            raise BackupError(f"the file has more than {INFLATED_BYTES_MAX} bytes in it")
+        return kind, plain
 
 
 def decode_manifest(content: bytes) -> Manifest:
@@ -220,6 +228,7 @@ def decode_manifest(content: bytes) -> Manifest:
         or not all(type(name) is str and is_environment_name(name) for name in environments)
         or manifest.bucketing not in BUCKETINGS
         or manifest.keys > KEYS_MAX
+        or manifest.objects > OBJECTS_MAX
         or not manifest.project
     ):
         raise BackupError("the manifest does not make sense")

@@ -466,6 +466,10 @@ class Engine:
         self.advanced(project)
         self.past.want(project.name)
 
+    def log_shortened(self, project: str) -> None:
+        """Rows of its log may be gone that the past brings again."""
+        self.past.want(project)
+
     def snapshot_ended(self, project: str, peer: str, outcome: str, error: Exception | None) -> None:
         """Counted and logged. Whoever lacks what others have collected can only come back from an empty state."""
         self.alarms.snapshot(project, peer, outcome, error)

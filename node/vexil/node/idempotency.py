@@ -7,7 +7,7 @@ first try.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import trio
 
@@ -18,6 +18,8 @@ from vexil.node.errors import NodeNotReady
 KEPT_MS = 24 * 3600 * 1000
 KEYS_MAX = 200_000
 """Per project; beyond it the oldest go first."""
+RETURN_PREFIX: Final = "return/"
+"""Of the keys that a node makes for what comes back; no client's key starts with it."""
 COMPLETE_WAIT_S = 5.0
 """How long a write with a key waits for the keys from before a start; then it is refused."""
 

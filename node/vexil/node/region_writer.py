@@ -119,6 +119,9 @@ class RegionWriter:
         for name, generation, cell_field, incarnations in touched(change):
             address = (name, generation, cell_field)
             packed = objects[name][generation][cell_field]
+            if cells.incarnations(packed) > len(incarnations):
+                # A tombstone that its author had collected is replaced too, and the change does not name it.
+                incarnations |= {s.incarnation for s in cells.seen(packed) if s.by == change.dot}
             before = dirty.cells.get(address)
             dirty.cells[address] = (packed, incarnations if before is None else before[1] | incarnations)
         if not self._store.shares_journal:

@@ -106,8 +106,9 @@ class Retention:
                 if envelope is not None:
                     oldest = envelope.hlc if oldest is None else min(oldest, envelope.hlc)
             if going:
-                await self._store.trim_changes(project.name, going)
-                await self._journal.trim(project.name, going)
+                async with project.log_turn:
+                    await self._store.trim_changes(project.name, going)
+                    await self._journal.trim(project.name, going)
                 self._trimmed[project.name] = self._trimmed.get(project.name, 0) + rows
                 self._telemetry.count_trimmed(project.name, rows)
         if oldest is not None:

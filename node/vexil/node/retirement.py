@@ -116,7 +116,10 @@ class Retirement:
             ):
                 continue
             # A lane that is not live any more was replaced by a beginning that had seen it; two live ones are twins.
-            running = {decode(lane.payload).value for lane in begun}
+            running = [decode(lane.payload).value for lane in begun]
+            if any(type(value) is not int for value in running):
+                # Whatever a peer wrote there, it does not tell which incarnation goes on.
+                continue
             ended.update(i for i in member.incarnations if i not in running)
         return ended - ground.forked - {ground.running}
 

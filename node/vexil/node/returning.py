@@ -22,6 +22,7 @@ from vexil.crdt.change import NO_GENERATION, Change, Dot, Undecodable, decode, p
 from vexil.crdt.payload import decode as decode_payload
 from vexil.crdt.pen import CellWrite
 from vexil.node import errors
+from vexil.node.alarms import Alarms
 from vexil.node.authoring.intent import Intent
 from vexil.node.authoring.reissue import (
     OTHER_ORIGIN,
@@ -35,6 +36,7 @@ from vexil.node.authoring.reissue import (
     regardless,
 )
 from vexil.node.directory import Directory
+from vexil.node.idempotency import RETURN_PREFIX
 from vexil.node.own_log import OwnLog
 from vexil.node.pipeline import Committed, LocalJob, Pipeline
 from vexil.node.project import Project
@@ -44,6 +46,8 @@ from vexil.node.telemetry import Log
 RETRY_MS_MIN: Final = 250
 RETRY_MS_MAX: Final = 10_000
 LOG_PAGE_BYTES: Final = 1 << 20
+CHAIN_HEX_CHARACTERS: Final = 16
+"""Of a change's chain hash in its key: two changes that were given one id are told apart."""
 _OWN_SYSTEM, _OWN, _OTHERS = range(3)
 _PASSES: Final = (_OWN_SYSTEM, _OWN, _OTHERS)
 """Projects and keys first; changes of others last, since they may still come by themselves."""
@@ -66,6 +70,10 @@ class Place(Protocol):
 
     def open_project(self, name: str) -> Project | None:
         """The project, made empty if it is not here; None if it cannot be."""
+
+    @property
+    def alarms(self) -> Alarms:
+        """What is told of a change that is put aside."""
 
     @property
     def own_log(self) -> OwnLog:
@@ -127,7 +135,14 @@ class Returning:
     async def run(self) -> None:
         """Return when all of it is through and the archive is let go."""
         await self._insist(self._work_through)
+        damaged = self._archive.damaged
         await self._insist(self._archive.discard)
+        if damaged:
+            self._log.error(
+                "the earlier state has damaged changes: its file is kept",
+                registration=self._archive.registration,
+                damaged=damaged,
+            )
         # What has come by itself meanwhile was none of it.
         self._changes = self._done
         self._finished = True
@@ -249,19 +264,21 @@ class Returning:
             self._overlaid[project.name] = self._earlier[project.name].touched_by_others(issued)
         old = Old(change, context, issued, self._slot, own, self._overlaid[project.name])
         if not own:
-            await self._park(project, old, OTHER_ORIGIN)
+            await self._keep(project, record, old, OTHER_ORIGIN)
             return
         try:
             committed = await self._issue(project, old)
         except _Parked as parked:
-            await self._park(project, old, parked.reason)
+            await self._keep(project, record, old, parked.reason)
             return
         if committed.dot is not None:
             issued.note(change.dot, committed.dot)
             self._count(parked=False)
 
     async def _put_aside(self, record: LogRecord, why: str) -> None:
-        await self._store.put_aside(AsideRecord(record.project, f"returned: {why}", self._slot, record.raw))
+        aside = AsideRecord(record.project, f"returned: {why}", self._slot, record.raw)
+        await self._store.put_aside(aside)
+        self._place.alarms.aside(aside)
         self._parked += 1
 
     def _count(self, *, parked: bool) -> None:
@@ -294,7 +311,20 @@ class Returning:
                 raise _Parked(error.code) from None
         raise _Parked(errors.IdempotencyMismatch().code)
 
+    async def _keep(self, project: Project, record: LogRecord, old: Old, reason: str) -> None:
+        """Park it, or put it aside if that cannot be: one change never keeps the others from coming back."""
+        dot = old.change.dot
+        if old.issued.today(dot) != dot:
+            # Parked under its id, it would overwrite what that one has become.
+            await self._put_aside(record, "another change has its id")
+            return
+        try:
+            await self._park(project, old, reason)
+        except errors.ApiError as error:
+            await self._put_aside(record, f"it cannot be parked: {error.code}")
+
     async def _park(self, project: Project, old: Old, reason: str) -> None:
+        """Raises ApiError."""
         change = old.change
         place = self._place.directory.place_of(change.incarnation) or self._places.get(change.incarnation)
         message = f"kept for a person: {change.id} was not issued again ({reason})"
@@ -399,7 +429,7 @@ class _Parked(Exception):
 
 
 def _return_key(change: Change) -> str:
-    return f"return/{render_id(change.dot)}"
+    return f"{RETURN_PREFIX}{render_id(change.dot)}/{change.chain.hex()[:CHAIN_HEX_CHARACTERS]}"
 
 
 def _keys(change: Change) -> list[tuple[str, bytes]]:

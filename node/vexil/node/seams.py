@@ -285,6 +285,10 @@ class Archive(Protocol):
     """Whose state it was; "" if it had none."""
     slot: str
 
+    @property
+    def damaged(self) -> int:
+        """How many rows ``records`` has left out so far because they are damaged; each counts once."""
+
     async def row(self) -> MemberRow | None:
         """What the slot said of itself last. Raises StoreError."""
 
@@ -292,7 +296,10 @@ class Archive(Protocol):
         """Every change row of every project in bounded batches, causes before effects. Raises StoreError."""
 
     async def discard(self) -> None:
-        """All of it is elsewhere now: it is not there at the next start. Repeating is harmless. Raises StoreError."""
+        """All of it is elsewhere now: it is not there at the next start. Repeating is harmless. Raises StoreError.
+
+        With a damaged row in it, it is kept where no start looks for it.
+        """
 
 
 class PeerIdentity(NamedTuple):

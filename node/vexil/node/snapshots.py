@@ -80,6 +80,9 @@ class Taker(Host, Protocol):
     def snapshot_taken(self, project: Project) -> None:
         """The state of ``project`` is another now, as a whole: follow it. Must not yield."""
 
+    def log_shortened(self, project: str) -> None:
+        """Rows of its log may be gone, whether or not a snapshot follows them: they are to come again with the past."""
+
     def snapshot_ended(self, project: str, peer: str, outcome: str, error: Exception | None) -> None:
         """``outcome`` is ``taken``, ``level`` (nothing was missing) or ``failed``: counted and logged."""
 
@@ -261,7 +264,7 @@ class Snapshots:
                     shown = self._show(project, aside.views, keys, missing)
                 await let_go(shown, incoming)
         except crdt_merge.BelowFloor:
-            raise BelowFloor(project.name, ours=not live.covers(incoming.floor)) from None
+            raise BelowFloor(project.name, ours=crdt_merge.lacks(live, incoming)) from None
         except CannotMerge as error:
             raise PeerNonsense(f"{project.name}: {error}") from None
         except TooManyCuts:
@@ -286,10 +289,13 @@ class Snapshots:
         async with project.log_turn:
             try:
                 await self._journal.trim(project.name, through)
+                if self._store.shares_journal:
+                    await self._store.trim_changes(project.name, through)
             except JournalError as error:
                 raise StoreUnavailable(f"{project.name}: the log is not shortened: {error}") from None
-            if self._store.shares_journal:
-                await self._store.trim_changes(project.name, through)
+            finally:
+                # Now and not with the snapshot: a switch that fails does not bring the rows back.
+                self._host.log_shortened(project.name)
 
     async def _switch(self, project: Project, merge: Merge, incoming: Replica, checkpoint: int) -> None:
         """Make the staged fold ours, and at the same moment the merged state. Raises StoreUnavailable."""

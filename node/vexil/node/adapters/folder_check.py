@@ -88,7 +88,7 @@ def examine(folder: Path) -> list[Problem]:
     except OSError as error:
         return [Problem("folder.unreadable", f"{folder}: {error.strerror or error}")]
     for last in (*[False] * (LOOKS_MAX - 1), True):
-        inside = _look(path)
+        inside = _look(path, running=running)
         again = running and not last and any(problem.code == "fold.ahead" for problem in inside)
         if not again:
             return [*found, *inside]
@@ -131,9 +131,12 @@ def _missing_bytes(path: Path) -> int:
     return max(0, (1 << 16 if page_bytes == 1 else page_bytes) * pages - path.stat().st_size)
 
 
-def _look(path: Path) -> list[Problem]:
+def _look(path: Path, *, running: bool) -> list[Problem]:
     try:
-        address = f"file:{quote(str(path.absolute()))}?mode=ro"
+        # SQLite makes the files beside a cleanly closed one anew, and whoever only reads cannot remove them.
+        whole = not running and not path.with_name(f"{path.name}-wal").exists()
+        options = "mode=ro&immutable=1" if whole else "mode=ro"
+        address = f"file:{quote(str(path.absolute()))}?{options}"
         with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
             connection.execute("PRAGMA query_only = ON")
             connection.execute("BEGIN")

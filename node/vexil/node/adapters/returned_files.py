@@ -1,7 +1,8 @@
 """The files of a slot's earlier registrations: moved aside whole, found again at each start, removed at the end.
 
 ``node.db`` is the state of the registration that the slot has now, ``returned-<registration>.db`` one that is over and
-whose changes have not all come back yet. SQLite must never find the write-ahead log of one file beside another, so the
+whose changes have not all come back yet, ``damaged-<registration>.db`` one that is through but for damaged rows: it is
+for a person, and no start reads it. SQLite must never find the write-ahead log of one file beside another, so the
 file goes first and its log follows; a move that was cut short between the two is completed before anything is opened.
 """
 
@@ -21,7 +22,9 @@ from vexil.node.seams import LogRecord, MemberRow, StoreIndeterminate, StoreUnav
 
 STORE_FILE: Final = "node.db"
 _BESIDE: Final = ("-wal", "-shm")
-_PATTERN: Final = "returned-*.db"
+_RETURNED: Final = "returned-"
+_DAMAGED: Final = "damaged-"
+_PATTERN: Final = f"{_RETURNED}*.db"
 
 
 def set_aside(folder: Path, registration: str, *, keep: bool) -> None:
@@ -80,6 +83,11 @@ class SqliteArchive:
         async with SqliteStore.open(path) as store:
             yield cls(path, store, slot, await store.read_member(slot))
 
+    @property
+    def damaged(self) -> int:
+        """``Archive.damaged``: a wrong checksum."""
+        return self._store.damaged_records
+
     async def row(self) -> MemberRow | None:
         """``Archive.row``."""
         await trio.lowlevel.checkpoint()
@@ -91,23 +99,31 @@ class SqliteArchive:
             yield batch
 
     async def discard(self) -> None:
-        """``Archive.discard``: close the file and remove it."""
+        """``Archive.discard``: close the file, and remove it or move it to ``damaged-``."""
         await self._store.aclose()
         try:
-            await trio.to_thread.run_sync(partial(_remove, self._path))
+            await trio.to_thread.run_sync(partial(_keep if self.damaged else _remove, self._path))
         except OSError as error:
             failed = StoreIndeterminate if not self._path.exists() else StoreUnavailable
             raise failed(f"{self._path} cannot be removed: {error}") from error
 
 
-def _unused(folder: Path, registration: str) -> Path:
+def _unused(folder: Path, registration: str, *, prefix: str = _RETURNED) -> Path:
     """A name that no file has: somebody may have put an old copy of a state back that was moved aside before."""
-    path = folder / f"returned-{registration}.db"
+    path = folder / f"{prefix}{registration}.db"
     number = 1
     while path.exists():
         number += 1
-        path = folder / f"returned-{registration}-{number}.db"
+        path = folder / f"{prefix}{registration}-{number}.db"
     return path
+
+
+def _keep(path: Path) -> None:
+    if path.exists():
+        target = _unused(path.parent, path.stem.removeprefix(_RETURNED), prefix=_DAMAGED)
+        path.replace(target)
+        _follow(path, target)
+    _sync(path.parent)
 
 
 def _remove(path: Path) -> None:

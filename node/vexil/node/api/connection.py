@@ -8,6 +8,7 @@ goes on and on would belong there too: only there is it noticed that nobody read
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -56,8 +57,7 @@ class Connection(TrioASGIHTTPConnection):
                     break
         if request.body.arrived.is_set():  # type: ignore[attr-defined]  # it is a BoundedBody
             response = await self.app.handle_request(request)
-            with trio.move_on_after(self.app.config["RESPONSE_TIMEOUT"]):
-                await self._send_response(send, response)
+            await self._send_in_time(send, response)
             return
         answered = False
 
@@ -78,10 +78,24 @@ class Connection(TrioASGIHTTPConnection):
             nursery.start_soon(self.handle_messages, nursery, request, hear)
             nursery.start_soon(self.handle_request, nursery, request, say)
 
+    async def _send_in_time(self, send: Any, response: Any) -> None:
+        """As the framework does: with the limit for all of the answer, unless the answer has none."""
+        if isinstance(response, Response) and response.timeout is None:
+            await self._send_response(send, response)
+            return
+        with trio.move_on_after(self.app.config["RESPONSE_TIMEOUT"]):
+            await self._send_response(send, response)
+
     async def _send_response(self, send: Any, response: Any) -> None:
-        """Send the answer: in one piece if it is one."""
+        """Send the answer: in one piece if it is one; else it ends when its reader does not take a piece in time."""
         if not isinstance(response, Response) or not isinstance(response.response, DataBody):
-            await super()._send_response(send, response)
+
+            async def send_piece(message: Any) -> None:
+                with trio.fail_after(self.app.config["RESPONSE_TIMEOUT"]):
+                    await send(message)
+
+            with suppress(trio.TooSlowError):
+                await super()._send_response(send_piece, response)
             return
         await send(
             {

@@ -83,6 +83,9 @@ def response(answer: Answer) -> Response:
     elif answer.status != 304:
         body = answer.encoded()
     made = Response(body, answer.status)
+    if isinstance(answer.body, AsyncIterable):
+        # However long it is, it may be read to its end: the connection bounds each piece.
+        made.timeout = None
     made.headers["Content-Type"] = answer.content_type
     if answer.status == 304:
         # It has no body, so nothing about one is said; werkzeug's default would say something.

@@ -46,7 +46,7 @@ class ApiLimits:
     drain_timeout_s: float = 2.0
     """How long a body over the limit is read on and thrown away, so that its sender comes to read the answer."""
     answer_timeout_s: float = 300.0
-    """How long a caller may take to read an answer."""
+    """How long a caller may take to read an answer, or each piece of one that is streamed."""
     stale_after_ms: int = STALE_AFTER_MS
     """A region of which nothing was heard for longer is named in ``Vexil-Stale``, as it is in status."""
     documents_cached_max: int = 32

@@ -14,6 +14,7 @@ from vexil.node.api.limits import IDEMPOTENCY_KEY_CHARACTERS_MAX
 from vexil.node.api.port import Outcome
 from vexil.node.authoring import Intent
 from vexil.node.errors import Malformed
+from vexil.node.idempotency import RETURN_PREFIX
 from vexil.node.project import Project
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
@@ -58,6 +59,8 @@ def idempotency_of(call: Call) -> tuple[str, bytes] | None:
         raise Malformed(
             f"{IDEMPOTENCY_KEY} must be 1 to {IDEMPOTENCY_KEY_CHARACTERS_MAX} printable ASCII characters"
         )
+    if key.startswith(RETURN_PREFIX):
+        raise Malformed(f"an {IDEMPOTENCY_KEY} that starts with {RETURN_PREFIX} is a node's own")
     request = call.request
     digest = sha256()
     for part in (

@@ -15,6 +15,7 @@ import click
 
 from vexil.crdt import schema
 from vexil.crdt.hlc import render_time
+from vexil.crdt.limits import PROJECT_NAME_BYTES_MAX
 from vexil.crdt.schema import SYSTEM_PROJECT
 from vexil.node.backup_reading import Backup
 from vexil.node.cli.backup_files import SUFFIX, chunks_of, save, verified
@@ -121,6 +122,10 @@ def _targets(
     except OSError as error:
         raise CommandFailed(f"{out} cannot be a folder: {error.strerror or error}") from error
     names = [str(item["name"]) for item in client.pages(path("projects"))]
+    for project in names:
+        # It becomes the name of a file here.
+        if not schema.is_name(project, bytes_max=PROJECT_NAME_BYTES_MAX):
+            raise CommandFailed(f"the node names a project {plain(project)}, which is no name of one")
     for project in (*names, SYSTEM_PROJECT):
         yield project, out / f"{project}{SUFFIX}"
 

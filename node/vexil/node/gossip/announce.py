@@ -21,6 +21,8 @@ REQUESTS_MAX: Final = 64
 """In one exchange; what is over waits for a later digest."""
 ROWS_MAX: Final = 4_000
 REGISTRATION_BYTES_MAX: Final = 64
+NUMBER_MAX: Final = 1 << 62
+"""Starts and numbers of promises. Ours go on from what peers tell of us, and must stay what a message can carry."""
 _HEAD: Final = ("slot", "registration", "start", "number", "life")
 _ROW: Final = (*_HEAD, "hlc", "since", "projects", "twins")
 
@@ -140,4 +142,7 @@ def _head(row: list[object], where: str) -> tuple[Place, Version]:
         raise Malformed(f"{where}: a row is too short")
     head = Message(dict(zip(_HEAD, row, strict=False)))
     place = Place(head.text("slot"), head.text("registration", limit_bytes=REGISTRATION_BYTES_MAX))
-    return place, Version(head.integer("start"), head.integer("number"), head.integer("life"))
+    version = Version(head.integer("start"), head.integer("number"), head.integer("life"))
+    if max(version.start, version.number) > NUMBER_MAX:
+        raise Malformed(f"{where}: a start or a number over {NUMBER_MAX}")
+    return place, version

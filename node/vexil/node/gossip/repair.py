@@ -169,10 +169,12 @@ class RepairService:
         return served
 
     async def _make(self, served: _Served) -> None:
-        tree = await build(served.cut, lambda: self._kept(served))
+        # While another tree was made its reader may have come with another vector: the cut is closed then.
         if self._kept(served):
-            served.tree = tree
-            served.asked_s = trio.current_time()
+            tree = await build(served.cut, lambda: self._kept(served))
+            if self._kept(served):
+                served.tree = tree
+                served.asked_s = trio.current_time()
         served.made.set()
 
     def _kept(self, served: _Served) -> bool:

@@ -182,7 +182,7 @@ async def test_one_idempotency_key_is_one_change(autojump_clock: object) -> None
         assert (await node.owner.patch(f"{FLAGS}/a", {"owner": "x"}, headers=sent)).status == 422
 
 
-@pytest.mark.parametrize("key", ["", " ", "a b", "x" * 129, "\u00e9", "a\tb"])
+@pytest.mark.parametrize("key", ["", " ", "a b", "x" * 129, "\u00e9", "a\tb", "return/0000000000000099:1"])
 async def test_an_idempotency_key_that_is_none_is_malformed(autojump_clock: object, key: str) -> None:
     async with serving() as node:
         answer = await node.owner.post(FLAGS, {"key": "a", **BOOLEAN}, headers={"Idempotency-Key": key})

@@ -239,3 +239,17 @@ def test_progress_is_shown_to_whoever_watches(
     assert done.exit_code == 0, done.output
     assert "the node is working on it" in done.stderr
     assert cluster["eu-1"].sent("POST").content == whole()
+
+
+@pytest.mark.parametrize("name", ["../shop", "/shop", "a/b", "..", "", "_system"])
+def test_a_name_that_is_none_of_a_project_becomes_no_file(
+    cluster: FakeCluster, tmp_path: Path, name: str
+) -> None:
+    items = [{"name": name}]
+    cluster["eu-1"].on("GET", "/api/v1/projects", answer({"items": items, "next_page_token": None}))
+    out = tmp_path / "folder"
+    result = cluster.run("backup", "--all", "--out", str(out))
+    assert result.exit_code == 1
+    assert "no name" in result.output
+    assert others_in(tmp_path) == ["folder"]
+    assert others_in(out) == []

@@ -128,6 +128,13 @@ def test_a_sound_folder_needs_nothing(cluster: FakeCluster, folder: Path) -> Non
     assert cluster["eu-1"].requests == []
 
 
+def test_nothing_is_left_beside_a_file_that_was_closed(cluster: FakeCluster, folder: Path) -> None:
+    before = sorted(path.name for path in folder.iterdir())
+    assert "node.db-wal" not in before
+    assert doctor(cluster, "--data", str(folder)) == (0, [])
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
 def test_the_folder_of_a_local_cluster_is_all_its_nodes(cluster: FakeCluster, folder: Path) -> None:
     other = folder.parent / "us-1"
     other.mkdir()

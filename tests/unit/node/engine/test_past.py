@@ -14,7 +14,7 @@ from tests.unit.node.engine.world import EU_2, SHOP, Kept, check_roots, creates,
 from vexil.chaos.simulated_clock import ClockFaults
 from vexil.crdt.change import decode
 from vexil.node.gossip import past, past_pages
-from vexil.node.seams import PeerUnreachable
+from vexil.node.seams import PeerUnreachable, StoreError
 
 PATIENCE_S = 120
 
@@ -155,6 +155,32 @@ async def test_a_full_disk_only_delays_it(autojump_clock: object) -> None:
         assert store.failures
         store.failing = set()
         await until_complete(both)
+
+
+async def test_rows_that_went_for_a_switch_that_failed_come_again(autojump_clock: object) -> None:
+    async with two(behind=False, store=FailingStore) as both:
+        await until_complete(both)
+        before = await history(both)
+        await missed(both)
+        store = both.us.seams.store
+        assert isinstance(store, FailingStore)
+
+        async def meddle(method: str, request: dict[str, Any], hand_on: Handle) -> bytes:
+            if method == "snapshot" and request.get("part") == "keys":
+                store.failing = {"write_member"}
+            if method == "past":
+                raise PeerUnreachable("not now")
+            return await hand_on(msgpack.packb(request))
+
+        both.wire.meddle = meddle
+        with pytest.raises(StoreError):
+            await both.us.snapshots.take(both.peer, shop(both.us))
+        assert await history(both) == []
+        both.wire.meddle = None
+        store.failing = set()
+        with trio.fail_after(PATIENCE_S):
+            while await history(both) != before:  # noqa: ASYNC110 - two nodes, looked at from outside
+                await trio.sleep(0.5)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ from tests.unit.node.engine.world import (
 )
 from vexil.chaos.simulated_disk import SimulatedDisk, SimulatedJournal
 from vexil.chaos.simulated_store import SimulatedRegion, StoreFaults
+from vexil.crdt import cell as cells
+from vexil.crdt.payload import TOMBSTONE
 from vexil.crdt.pen import CellWrite, Pen
 from vexil.crdt.replica import Replica
 from vexil.node.engine import Engine
@@ -261,3 +263,29 @@ async def _work(engine: Engine, rng: Random) -> None:
         else:
             await write(engine, sets(key, "description", str(rng.random())), durability="node")
         await trio.sleep(rng.random() * 0.3)
+
+
+async def test_a_tombstone_that_its_replacer_had_collected_is_stored_as_replaced(
+    autojump_clock: object,
+) -> None:
+    """The change names no lane: its author had let go of it. A start from the store must not show it again."""
+    bench = Bench()
+    elsewhere, address = Replica(), ("project/settings", (0, 0), "environment/prod")
+    for hlc, value in enumerate((True, TOMBSTONE), 1):
+        change = Pen(elsewhere, 9).write([CellWrite(*address, value)], hlc=hlc, author="x")
+        for replica in (elsewhere, bench.replica):
+            replica.apply(change)
+        await bench.journal.append([LogRecord(SHOP, 9, change.seq, change.raw)])
+        bench.writer.note(SHOP, change)
+    await bench.writer.flush()
+    elsewhere.advance_floor(dict(elsewhere.vv))
+    assert elsewhere.collect(address[0], dict(elsewhere.vv))
+    again = Pen(elsewhere, 1).write([CellWrite(*address, True)], hlc=3, author="a")
+    assert again.operations[0].seen == ()
+    bench.replica.apply(again)
+    await bench.journal.append([LogRecord(SHOP, 1, 1, again.raw)])
+    bench.writer.note(SHOP, again)
+    await bench.writer.flush()
+    loaded = (await load(bench.store, bench.journal, "eu-1")).replicas[SHOP]
+    assert [lane.incarnation for lane in cells.live(loaded.cell(*address))] == [1]
+    assert loaded.cell(*address) == bench.replica.cell(*address)

@@ -30,8 +30,11 @@ from tests.unit.node.engine.world import (
     shop,
     write,
 )
+from vexil.crdt.cut import Cut
+from vexil.crdt.hash_tree import HashTree
 from vexil.node.gossip import repair as gossip
-from vexil.node.seams import PeerRefused
+from vexil.node.gossip.messages import Message
+from vexil.node.seams import PeerIdentity, PeerRefused
 
 
 async def test_a_peer_that_has_moved_on_changes_nothing(autojump_clock: object) -> None:
@@ -234,3 +237,37 @@ async def test_a_tree_is_refused_by_reason(autojump_clock: object) -> None:
             await code("cells", project="shop", vv_hash=own, buckets=choice, after=b"", at=0)
             == "project.moved"
         )
+
+
+async def test_a_reader_that_comes_with_another_vector_while_trees_are_made_gets_the_new_one(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = trio.Event(), trio.Event()
+    build = gossip.build
+
+    async def held(cut: Cut, going_on: Callable[[], bool]) -> HashTree:
+        begun.set()
+        await go_on.wait()
+        return await build(cut, going_on)
+
+    async with two(behind=False) as both, trio.open_nursery() as nursery:
+        monkeypatch.setattr(gossip, "build", held)
+        repairs = both.eu.peer_service.repairs
+        replica = shop(both.eu).replica
+
+        async def ask(slot: str) -> bool:
+            """Whether there are sums by now."""
+            message = Message({"project": "shop", "vv_hash": replica.vv_hash()})
+            raw = await repairs.serve(PeerIdentity(slot, "ap"), "tree", message)
+            return "sums" in msgpack.unpackb(raw)
+
+        nursery.start_soon(ask, "ap-1")
+        nursery.start_soon(ask, "ap-2")
+        await begun.wait()
+        await write(both.eu, creates("later"))
+        assert not await ask("ap-2")
+        go_on.set()
+        with trio.fail_after(30):
+            while not await ask("ap-2"):  # noqa: ASYNC110 - as a peer asks, too
+                await trio.sleep(0.1)
+        assert both.eu.ready

@@ -111,3 +111,17 @@ async def test_a_node_starts_from_a_trimmed_log(autojump_clock: MockClock) -> No
         assert shop(again).flag_keys() == ["a"]
         assert again.status()["alarms"]["damaged"] == 0
         await until(lambda: level(list(found.engines.values())))
+
+
+async def test_rows_do_not_go_while_somebody_else_works_at_the_old_end(autojump_clock: MockClock) -> None:
+    async with cluster("eu-1", "us-1") as found, trio.open_nursery() as nursery:
+        eu = found["eu-1"]
+        await write(eu, creates("a"))
+        days_later(found, 120)
+        await quiet(found)
+        async with shop(eu).log_turn:
+            nursery.start_soon(trim, eu)
+            await trio.sleep(10)
+            assert len(await rows(eu)) == 1
+        await trio.sleep(10)
+        assert await rows(eu) == set()

@@ -8,12 +8,15 @@ from trio.testing import MockClock
 
 from tests.unit.node.engine.clusters import Cluster, cluster, level, until
 from tests.unit.node.engine.world import SHOP, Stranger, creates, flag_writes, shop, write
-from vexil.crdt.change import Change
+from vexil.crdt.change import NO_GENERATION, Change
+from vexil.crdt.pen import CellWrite
+from vexil.crdt.schema import CURRENT, member_object
 from vexil.node import membership, retirement
 from vexil.node.authoring.intent import Intent
 from vexil.node.engine import Engine
 from vexil.node.pipeline import RemoteJob
 from vexil.node.seams import LogRecord
+from vexil.node.stability import Stable
 
 THREE = ("eu-1", "us-1", "ap-1")
 LONG_S = 1_800
@@ -145,3 +148,20 @@ async def test_nothing_ends_without_a_beginning_that_everybody_has(autojump_cloc
         assert old not in found["eu-1"].caretaker.retirement.ended()
         found.mend("ap-1")
         await until(lambda: old in found["eu-1"].caretaker.retirement.ended())
+
+
+@pytest.mark.parametrize("junk", [[1], {"a": 1}, "x"])
+async def test_a_beginning_that_names_no_incarnation_ends_none(
+    autojump_clock: MockClock, junk: object
+) -> None:
+    async with cluster(*THREE) as found:
+        eu = found["eu-1"]
+        written = [CellWrite(member_object("ap-1"), NO_GENERATION, CURRENT, junk)]
+        await eu.write("_system", lambda _: Intent(written), author="test")
+
+        def everybody_has_it() -> bool:
+            promised = eu.caretaker.stability(eu.system)
+            return isinstance(promised, Stable) and promised.vv == eu.system.replica.vv
+
+        await until(everybody_has_it)
+        assert found["ap-1"].incarnation not in eu.caretaker.retirement.ended()

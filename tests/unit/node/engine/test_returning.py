@@ -26,6 +26,7 @@ from vexil.crdt.change import NO_GENERATION, Change, decode
 from vexil.crdt.payload import TOMBSTONE
 from vexil.crdt.pen import NEW_GENERATION, CellWrite
 from vexil.node.engine import Engine
+from vexil.node.idempotency import RETURN_PREFIX
 from vexil.node.metrics import Metrics
 from vexil.node.returning import Returning
 from vexil.node.seams import LogRecord, MemberRow, StoreUnavailable
@@ -40,6 +41,7 @@ class Archive:
 
     registration = "00000000000000aa"
     slot = "eu-1"
+    damaged = 0
 
     def __init__(self, *logs: tuple[str, Sequence[Change]], failures: Sequence[int] = ()) -> None:
         self.rows = [LogRecord(name, c.incarnation, c.seq, c.raw) for name, log in logs for c in log]
@@ -359,3 +361,38 @@ async def test_parked_changes_are_listed_after_a_restart(autojump_clock: object)
     async with running(place.engine()) as engine:
         [record] = engine.system.conflicts()
         assert (record.reason, record.object) == ("membership", "member/us-1")
+
+
+async def test_two_changes_of_one_id_both_come_to_something(autojump_clock: object) -> None:
+    async with running(Place().engine()) as engine:
+        old, twin = await both(engine), await Stranger(OLD).follow(engine)
+        one = edit(old, "f", "description", "mine")
+        other = edit(twin, "f", "description", "the twin's")
+        assert one.dot == other.dot
+        await write(engine, sets("f", "description", "theirs"))
+        returning = come_back(engine, Archive((SHOP, [one, other])))
+        await returning.run()
+        assert told(returning) == (2, 2, 0, 2, True)
+        [record] = shop(engine).conflicts()
+        assert record.siblings[0].value == "mine"
+        [aside] = await engine.seams.store.read_aside()
+        assert (aside.raw, aside.reason) == (other.raw, "returned: another change has its id")
+        assert engine.alarms.aside_count == 1
+
+
+async def test_a_change_whose_key_is_taken_is_put_aside_and_the_next_one_comes_back(
+    autojump_clock: object,
+) -> None:
+    async with running(Place().engine()) as engine:
+        old = await both(engine)
+        first = edit(old, "f", "owner", "mine")
+        edit(old, "f", "description", "mine too")
+        taken = f"{RETURN_PREFIX}{first.id}/{first.chain.hex()[:16]}"
+        stranger = await Stranger(FOREIGN).follow(engine)
+        edit(stranger, "f", "tag/x", True, idempotency=(taken, b"another"))
+        await push(engine, stranger.log)
+        returning = come_back(engine, Archive((SHOP, old.log)))
+        await returning.run()
+        assert told(returning) == (2, 2, 1, 1, True)
+        [aside] = await engine.seams.store.read_aside()
+        assert aside.raw == first.raw
