@@ -69,6 +69,8 @@ async def build(cut: Cut, going_on: Callable[[], bool] = lambda: True, *, rest_m
     """
     tree = HashTree()
     size = 0
+    if not going_on():
+        return tree
     for name, generations in cut.unordered():
         tree.add(name, generations)
         size += sum(map(len, generations.values()))
