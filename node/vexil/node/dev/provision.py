@@ -107,7 +107,8 @@ class Provisioner:
     def _as_owner(self, method: str, node: NodePlan, path: str, body: object = None) -> httpx.Response:
         answer = self._send(method, node, path, self._credentials.owner, body)
         if answer.status_code in _UNAUTHORISED:
-            raise ProvisionFailed(
+            # A node makes the cluster's first key just after it has become ready.
+            raise _NotYet(
                 f"{node.name} does not accept the owner key of keys.json: {_detail(answer)}. "
                 "Was it revoked, or is the data of the nodes from another cluster?"
             )
