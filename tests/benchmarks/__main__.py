@@ -22,6 +22,7 @@ BENCHMARKS = (
     "push_latency",
     "node_start",
     "snapshot_join",
+    "backup_restore",
     "idle_cluster",
     "garbage_pass",
     "retired_incarnations",

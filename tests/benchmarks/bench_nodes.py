@@ -10,6 +10,7 @@ from random import Random
 
 import trio
 
+from tests.benchmarks.typical_flag import FIELDS
 from vexil.crdt.change import NO_GENERATION
 from vexil.crdt.pen import NEW_GENERATION, CellWrite
 from vexil.node.adapters.sqlite import SqliteStore
@@ -23,17 +24,6 @@ from vexil.node.seams import PeerAddress, PeerIdentity, PeerTransport, PeerUnrea
 from vexil.node.telemetry import Silence
 
 NEVER_MS = 3_600_000
-RULE = {"if": {"ends_with": [{"var": "email"}, "@example.com"]}, "serve": "on"}
-FIELDS = {
-    "exists": {"epoch": 1, "type": "boolean"},
-    "description": "Rolls out the new checkout",
-    "variant/on": True,
-    "variant/off": False,
-    "env/prod/enabled": True,
-    "env/prod/default": "off",
-    "env/prod/off_variant": "off",
-    "env/prod/rule/r1": RULE,
-}
 
 
 class CountingTelemetry(Silence):

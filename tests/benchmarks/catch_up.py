@@ -6,38 +6,27 @@ that is pulled from runs in a child process, so that what is measured is what th
 
 from __future__ import annotations
 
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
 
 from tests.benchmarks.bench_nodes import (
     create,
-    engine_on,
     make_project,
     settle,
-    store_in,
     toggle,
     write_all,
 )
-from vexil.node.adapters.http_peers import HttpPeerTransport
-from vexil.node.adapters.peer_app import create_peer_app
-from vexil.node.adapters.serving import serve
-from vexil.node.adapters.system import SystemEntropy
+from tests.benchmarks.two_processes import FIRST, SECOND, Other, base_port, beside, listening
 from vexil.node.engine import Engine
-from vexil.node.seams import LogRecord, PeerAddress, PeerIdentity, PeerTransport
+from vexil.node.seams import LogRecord, PeerAddress, PeerTransport
 
 FLAGS = 1_000
 CHANGES = 50_000
 WRITERS = 64
-HOST = "127.0.0.1"
-SECRET = b"of no use but for this benchmark"
 JOIN_TIMEOUT_MS = 60_000
 PAGE_BYTES = 4 << 20
 
@@ -45,9 +34,14 @@ PAGE_BYTES = 4 << 20
 class _Metered:
     """Counts the bytes of whole messages, both ways."""
 
-    def __init__(self, inner: PeerTransport) -> None:
-        self._inner = inner
+    _inner: PeerTransport
+
+    def __init__(self) -> None:
         self.bytes = 0
+
+    def over(self, inner: PeerTransport) -> PeerTransport:
+        self._inner = inner
+        return self
 
     async def call(self, peer: PeerAddress, method: str, body: bytes, *, timeout_ms: int) -> bytes:
         answer = await self._inner.call(peer, method, body, timeout_ms=timeout_ms)
@@ -55,44 +49,10 @@ class _Metered:
         return answer
 
 
-@asynccontextmanager
-async def _node(
-    folder: Path, identity: PeerIdentity, ports: dict[str, int]
-) -> AsyncIterator[tuple[Engine, _Metered]]:
-    """A node that is ready, and its way to its peer; `eu-1` begins the cluster and `us-1` joins it."""
-    entropy = SystemEntropy()
-    transport = HttpPeerTransport(caller=identity, secret=SECRET, entropy=entropy)
-    metered = _Metered(transport)
-    urls = {name: f"http://{HOST}:{port}" for name, port in ports.items()}
-    async with store_in(folder, identity.node) as store, trio.open_nursery() as nursery:
-        first = identity.node == "eu-1"
-        engine = engine_on(
-            store,
-            name=identity.node,
-            region=identity.region,
-            peer_url=urls[identity.node],
-            transport=metered,
-            seeds=() if first else (urls["eu-1"],),
-            bootstrap=first,
-            digests=False,
-        )
-        app = create_peer_app(engine.peer_service.serve, SECRET, entropy)
-
-        async def listen(task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
-            port = ports[identity.node]
-            await serve(app, host=HOST, port=port, shutdown=trio.Event(), task_status=task_status)
-
-        await nursery.start(listen)
-        await nursery.start(engine.run)
-        yield engine, metered
-        nursery.cancel_scope.cancel()
-        with trio.CancelScope(shield=True):
-            await transport.aclose()
-
-
-async def _be_pulled_from(folder: Path, ports: dict[str, int]) -> None:
+async def _be_pulled_from(folder: Path, port: int) -> None:
     """The child: make the flags, and when it is told to the changes; then answer pulls until killed."""
-    async with _node(folder, PeerIdentity("eu-1", "eu"), ports) as (engine, _):
+    async with listening(folder, FIRST, port) as engine, trio.open_nursery() as nursery:
+        await nursery.start(engine.run)
         project = await make_project(engine)
         await write_all(engine, [create(i) for i in range(FLAGS)], writers=WRITERS)
         print("flags", flush=True)
@@ -106,17 +66,19 @@ async def _be_pulled_from(folder: Path, ports: dict[str, int]) -> None:
         await trio.sleep_forever()
 
 
-async def _catch_up(folder: Path, ports: dict[str, int], other: subprocess.Popen[str]) -> None:
-    assert other.stdin is not None
-    assert other.stdout is not None
-    async with _node(folder, PeerIdentity("us-1", "us"), ports) as (engine, metered):
+async def _catch_up(folder: Path, port: int, other: Other) -> None:
+    metered = _Metered()
+    async with (
+        listening(folder, SECOND, port, by_way_of=metered.over) as engine,
+        trio.open_nursery() as nursery,
+    ):
+        await nursery.start(engine.run)
         await engine.loops.catch_up(timeout_ms=JOIN_TIMEOUT_MS)
         target = engine.project("demo")
         assert target is not None
         assert len(target.flag_keys()) == FLAGS, "the node that was away had not joined before"
-        other.stdin.write("go on\n")
-        other.stdin.flush()
-        root = (await trio.to_thread.run_sync(other.stdout.readline)).strip()
+        other.tell("go on")
+        root = await other.says()
         settle()
         had, wire_before = dict(target.replica.vv), metered.bytes
         cpu_s, started = time.process_time(), time.perf_counter()
@@ -132,6 +94,7 @@ async def _catch_up(folder: Path, ports: dict[str, int], other: subprocess.Popen
         assert len(records) == CHANGES, "some changes were there before"
         ratio = (metered.bytes - wire_before) / sum(len(record.raw) for record in records)
         print(f"bytes on the wire / encoded   {ratio:10.3f}             (bound 1.05)")
+        nursery.cancel_scope.cancel()
 
 
 async def _log_of(engine: Engine, *, after: dict[int, int]) -> list[LogRecord]:
@@ -148,28 +111,15 @@ async def _log_of(engine: Engine, *, after: dict[int, int]) -> list[LogRecord]:
     return records
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def main() -> None:
     """Print rate and byte ratio; as the child process, be the node that is pulled from."""
     if len(sys.argv) > 1:
-        trio.run(_be_pulled_from, Path(sys.argv[1]), {"eu-1": int(sys.argv[2]), "us-1": int(sys.argv[3])})
+        trio.run(_be_pulled_from, Path(sys.argv[1]), int(sys.argv[2]))
         return
-    ports = {"eu-1": _free_port(), "us-1": _free_port()}
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "tests.benchmarks.catch_up", folder, *map(str, ports.values())]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-            try:
-                assert other.stdout is not None
-                assert other.stdout.readline() == "flags\n", "the other node did not start"
-                trio.run(_catch_up, Path(folder), ports, other)
-            finally:
-                other.kill()
+    port = base_port()
+    with tempfile.TemporaryDirectory() as folder, beside("tests.benchmarks.catch_up", folder, port) as other:
+        assert other.said() == "flags", "the other node did not start"
+        trio.run(_catch_up, Path(folder), port, other)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.e2e.ports import free_base_ports
 
 READY_LINES_MAX = 200
 STOP_TIMEOUT_S = 30
@@ -23,7 +24,14 @@ def cluster(*, regions: str, nodes: int) -> Iterator[dict[str, Any]]:
     """What `cluster.json` says of a running cluster, which is stopped in the end."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", "from vexil.node.entry import main; main()", "dev", "--data", folder]
-        command += ["--regions", regions, "--nodes", str(nodes), "--base-port", str(_free_ports(40))]
+        command += [
+            "--regions",
+            regions,
+            "--nodes",
+            str(nodes),
+            "--base-port",
+            str(next(free_base_ports(40))),
+        ]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         try:
             assert process.stdout is not None
@@ -45,22 +53,3 @@ def cpu_seconds(pid: int) -> float:
     """User and system time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _free_ports(count: int) -> int:
-    """A port with ``count`` free ones behind it, as far as one can tell."""
-    for base in range(20_000, 60_000, count):
-        held = []
-        try:
-            for port in range(base, base + count):
-                probe = socket.socket()
-                held.append(probe)
-                probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        else:
-            return base
-        finally:
-            for probe in held:
-                probe.close()
-    raise RuntimeError("no free ports")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import time
 
+from tests.benchmarks.typical_flag import FIELDS
 from vexil.crdt.change import decode
 from vexil.crdt.frontier import Verdict
 from vexil.crdt.pen import NEW_GENERATION, CellWrite, Pen
@@ -17,17 +18,6 @@ from vexil.node.project import Project
 FLAGS = 100_000
 EDITS = 20_000
 AUTHOR, EDITOR = 0x9F3C5A2177D0E46B, 0x1D44C0FFEE123457
-RULE = {"if": {"ends_with": [{"var": "email"}, "@example.com"]}, "serve": "on"}
-FIELDS = {
-    "exists": {"epoch": 1, "type": "boolean"},
-    "description": "Rolls out the new checkout",
-    "variant/on": True,
-    "variant/off": False,
-    "env/prod/enabled": True,
-    "env/prod/default": "off",
-    "env/prod/off_variant": "off",
-    "env/prod/rule/r1": RULE,
-}
 
 
 def filled(replica: Replica) -> Replica:

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import os
 import resource
-import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,20 +24,15 @@ import msgpack
 import trio
 
 from tests.benchmarks.bench_nodes import (
-    FIELDS,
     CountingTelemetry,
-    engine_on,
     make_project,
-    store_in,
     toggle,
     write_all,
 )
+from tests.benchmarks.two_processes import FIRST, SECOND, Other, base_port, beside, listening
+from tests.benchmarks.typical_flag import FIELDS
 from vexil.crdt.pen import NEW_GENERATION, CellWrite
 from vexil.node.adapters import python_memory
-from vexil.node.adapters.http_peers import HttpPeerTransport
-from vexil.node.adapters.peer_app import create_peer_app
-from vexil.node.adapters.serving import serve
-from vexil.node.adapters.system import SystemEntropy
 from vexil.node.authoring.intent import Intent
 from vexil.node.engine import Engine
 from vexil.node.seams import PeerIdentity
@@ -49,8 +42,6 @@ FLAGS_A_CHANGE: Final = 400
 CHANGES: Final = 1_000
 LIMIT_S: Final = 30.0
 LIMIT_RATIO: Final = 1.1
-HOST: Final = "127.0.0.1"
-SECRET: Final = b"of no use but for this benchmark"
 LOOK_S: Final = 0.005
 """How often the event loop is looked at."""
 
@@ -132,47 +123,26 @@ async def forget_log(engine: Engine) -> None:
 
 @asynccontextmanager
 async def _node(
-    folder: Path, identity: PeerIdentity, ports: dict[str, int], telemetry: CountingTelemetry, watch: Watch
+    folder: Path, identity: PeerIdentity, port: int, telemetry: CountingTelemetry, watch: Watch
 ) -> AsyncIterator[Engine]:
-    """A node that is ready; `eu-1` begins the cluster and `us-1` joins it."""
-    entropy = SystemEntropy()
-    transport = HttpPeerTransport(caller=identity, secret=SECRET, entropy=entropy)
-    urls = {name: f"http://{HOST}:{port}" for name, port in ports.items()}
-    async with store_in(folder, identity.node) as store, trio.open_nursery() as nursery:
-        first = identity.node == "eu-1"
-        engine = engine_on(
-            store,
-            name=identity.node,
-            region=identity.region,
-            peer_url=urls[identity.node],
-            transport=transport,
-            seeds=() if first else (urls["eu-1"],),
-            bootstrap=first,
-            digests=False,
-            telemetry=telemetry,
-        )
-        app = create_peer_app(engine.peer_service.serve, SECRET, entropy)
-
-        async def listen(task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
-            port = ports[identity.node]
-            await serve(app, host=HOST, port=port, shutdown=trio.Event(), task_status=task_status)
-
-        await nursery.start(listen)
+    """A node that is ready, and watched since it began to load."""
+    async with (
+        listening(folder, identity, port, telemetry=telemetry) as engine,
+        trio.open_nursery() as nursery,
+    ):
         nursery.start_soon(watch.run)
         watch.begin()
         await nursery.start(engine.run)
         yield engine
         nursery.cancel_scope.cancel()
-        with trio.CancelScope(shield=True):
-            await transport.aclose()
 
 
-async def _send(folder: Path, ports: dict[str, int], flags: int) -> None:
+async def _send(folder: Path, port: int, flags: int) -> None:
     """The child: make the flags and be joined; then change some of them out of the other's sight, and be read again."""
     watch = Watch()
     filled = trio.Event()
     async with (
-        _node(folder, PeerIdentity("eu-1", "eu"), ports, CountingTelemetry(), watch) as engine,
+        _node(folder, FIRST, port, CountingTelemetry(), watch) as engine,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(python_memory.run, filled.wait)
@@ -202,24 +172,18 @@ async def _begin(watch: Watch) -> None:
     watch.begin()
 
 
-async def _join(folder: Path, ports: dict[str, int], flags: int, other: subprocess.Popen[str]) -> None:
-    assert other.stdin is not None
-    assert other.stdout is not None
-
+async def _join(folder: Path, port: int, flags: int, other: Other) -> None:
     async def told(line: str) -> str:
-        assert other.stdin is not None
-        assert other.stdout is not None
-        other.stdin.write(f"{line}\n")
-        other.stdin.flush()
-        return (await trio.to_thread.run_sync(other.stdout.readline)).strip()
+        other.tell(line)
+        return await other.says()
 
-    size, root = msgpack.unpackb(bytes.fromhex(other.stdout.readline()))
+    size, root = msgpack.unpackb(bytes.fromhex(other.said()))
     counted = CountingTelemetry()
     watch = Watch()
     load = os.getloadavg()[0]
     began_s = time.perf_counter()
     async with (
-        _node(folder, PeerIdentity("us-1", "us"), ports, counted, watch) as engine,
+        _node(folder, SECOND, port, counted, watch) as engine,
         trio.open_nursery() as nursery,
     ):
         took_s = time.perf_counter() - began_s
@@ -233,7 +197,7 @@ async def _join(folder: Path, ports: dict[str, int], flags: int, other: subproce
         print(f"received {received / 1e6:.1f} MB: {received / size:.3f} x the state (limit {LIMIT_RATIO} x)")
         print(f"joiner: {watch.line()}")
         print(f"sender: {await told('how was it')}")
-        root = (await trio.to_thread.run_sync(other.stdout.readline)).strip()
+        root = await other.says()
         taken = project.snapshots_taken
         await _begin(watch)
         load = os.getloadavg()[0]
@@ -247,29 +211,19 @@ async def _join(folder: Path, ports: dict[str, int], flags: int, other: subproce
         nursery.cancel_scope.cancel()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def main() -> None:
     """Measure and print; as the child process, be the sender."""
     flags = int(sys.argv[1]) if len(sys.argv) > 1 else FLAGS
     python_memory.hold_off()
     if len(sys.argv) > 2:
-        trio.run(_send, Path(sys.argv[2]), {"eu-1": int(sys.argv[3]), "us-1": int(sys.argv[4])}, flags)
+        trio.run(_send, Path(sys.argv[2]), int(sys.argv[3]), flags)
         return
-    ports = {"eu-1": _free_port(), "us-1": _free_port()}
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = [str(flags), folder, *map(str, ports.values())]
-        command = [sys.executable, "-m", "tests.benchmarks.snapshot_join", *arguments]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-            try:
-                trio.run(_join, Path(folder), ports, flags, other)
-            finally:
-                other.kill()
+    port = base_port()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        beside("tests.benchmarks.snapshot_join", flags, folder, port) as other,
+    ):
+        trio.run(_join, Path(folder), port, flags, other)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def clone(cluster: Cluster, tmp_path: Path) -> Iterator[Clone]:
     made = Clone(cluster, tmp_path / "clone")
     try:
         eventually(made.is_ready)
-        # Until the first has heard who else writes in its name, it takes its folder for an old copy, and writes nothing.
+        # Until the first has heard who else writes in its name, it takes its folder for an old copy and writes nothing.
         eventually(lambda: cluster.status(COPIED)["alarms"]["twins"] == 1)
         eventually(lambda: cluster.status(COPIED)["standing"] == "member")
         yield made

@@ -65,6 +65,13 @@ def test_a_rule_names_metrics_that_there_are(name: str, expression: str) -> None
         assert re.search(rf"^{metric}(\{{|\s)", text, re.MULTILINE), metric
 
 
+@pytest.mark.parametrize(("name", "expression"), rules())
+def test_the_first_count_of_a_counter_with_labels_is_an_alert_too(name: str, expression: str) -> None:
+    for metric, window in re.findall(r"increase\((\w+)\[(\w+)\]\)", expression):
+        if f"\n{metric}{{" in exported():
+            assert f"({metric} unless {metric} offset {window})" in expression, name
+
+
 def test_every_state_that_somebody_must_act_on_has_a_rule() -> None:
     told = {name for name, _ in rules()}
     assert told >= {

@@ -29,6 +29,7 @@ NOT_OURS = {
     ".vexil",
     "__pycache__",
     "build",
+    "chaos-artefacts",
     "dist",
 }
 

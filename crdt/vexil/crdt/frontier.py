@@ -82,6 +82,10 @@ class Frontier:
             return Verdict.NEXT
         return self._against_floor(change, known)
 
+    def has_ended(self, incarnation: int) -> bool:
+        """Whether the incarnation is retired, also by what was admitted here."""
+        return incarnation in self._retired
+
     def _overclaims(self, change: Change, known: int) -> bool:
         """Judged by what the author had seen and not by what is here: every node must say the same."""
         past: Mapping[int, int] | None = None

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from vexil.crdt import schema
-from vexil.crdt.cell import Lane, live
+from vexil.crdt.cell import Lane, has_value, live
 from vexil.crdt.change import (
     EXISTS,
     INCARNATION_MAX,
@@ -296,7 +296,8 @@ def _present(parked: ParkedChange, cells: Cells) -> tuple[Mapping[str, Sequence[
         at = NO_GENERATION if write.generation is None else generation
         if at is not None and (whole or write.field != EXISTS) and left > 0:
             packed = cells.get(at, {}).get(write.field)
-            found[write.field] = () if packed is None else live(packed)[:left]
+            # A cell that only says "removed" is garbage one day, at another moment on each node: nothing is there.
+            found[write.field] = () if packed is None or not has_value(packed) else live(packed)[:left]
             left -= len(found[write.field])
     winner = latest([lane for lanes in found.values() for lane in lanes])
     if winner is None and generation is not None:

@@ -147,6 +147,16 @@ class Announcements:
         self._first = self._first._replace(life=life)
         self._lives.add(life)
 
+    def has_promised(self, vectors: Mapping[str, Mapping[int, int]]) -> bool:
+        """Whether `announce` would do nothing, because our newest promise says all that.
+
+        Never where another life of our place has promised something: then more has to be weighed.
+        """
+        own = None if self._own is None else self._known.get(self._own)
+        if own is None or self.overtaken is not None:
+            return False
+        return all(own.vectors.get(name) == vector for name, vector in vectors.items())
+
     def announce(self, vectors: Mapping[str, Mapping[int, int]], *, hlc: int) -> None:
         """Promise ``vectors``, which the store has and nobody changes. Nothing happens if that was promised before.
 

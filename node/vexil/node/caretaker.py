@@ -140,7 +140,10 @@ class Caretaker:
         if writer is not None and self._announcements.own is not None:
             vectors = self._held if self._is_held() else writer.fold_stored
             overtaken = self._announcements.overtaken
-            if overtaken is None or self._keeps(overtaken, vectors):
+            # Asked for with every message, and nearly always promised already.
+            if not self._announcements.has_promised(vectors) and (
+                overtaken is None or self._keeps(overtaken, vectors)
+            ):
                 self._announcements.announce(vectors, hlc=self._now())
         return self._announcements
 

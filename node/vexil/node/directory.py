@@ -6,7 +6,7 @@ revoked key or an evicted member is refused from the moment in which the change 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from vexil.crdt import schema
@@ -34,6 +34,8 @@ class Directory:
         self.keys: dict[str, KeyState] = {}
         self.members: dict[str, MemberState] = {}
         self._places: dict[int, tuple[str, str]] = {}
+        self._registrations: list[Registration] | None = None
+        """Kept until a member is another one."""
         self.refresh_all()
 
     def refresh_all(self) -> None:
@@ -45,11 +47,16 @@ class Directory:
         """``(node, region)`` of the process that wrote under ``incarnation``; None while that is not known here."""
         return self._places.get(incarnation)
 
-    def registrations(self) -> list[Registration]:
+    def registrations(self) -> Sequence[Registration]:
         """Who may have to be waited for: every member, and every registration that once was one, by slot.
 
         One that has ended counts for whoever needs it until all others know of its end: `evicted_by` tells when.
         """
+        if self._registrations is None:
+            self._registrations = self._registered()
+        return self._registrations
+
+    def _registered(self) -> list[Registration]:
         found: list[Registration] = []
         for slot, member in sorted(self.members.items()):
             if member.registered:
@@ -75,4 +82,5 @@ class Directory:
             self.keys[key] = read_key(cells)
         elif kind == schema.MEMBER:
             member = self.members[key] = read_member(cells)
+            self._registrations = None
             self._places.update(member.incarnations)

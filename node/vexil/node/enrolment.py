@@ -11,6 +11,7 @@ in which that row has it: a start that finds a state and no registration has fou
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from random import Random
 from typing import Final, Literal, Protocol
 
@@ -24,11 +25,12 @@ from vexil.node.engine_types import EngineSettings, MustReturn
 from vexil.node.gossip.exchange import Exchange
 from vexil.node.gossip.host import Host
 from vexil.node.gossip.peers import Peer
-from vexil.node.gossip.service import ENDED, MEMBER_UNKNOWN
+from vexil.node.gossip.service import ENDED, MEMBER_ASTRAY, MEMBER_UNKNOWN
 from vexil.node.membership import Ended
 from vexil.node.pipeline import LocalJob, Pipeline
 from vexil.node.project import Project
 from vexil.node.seams import PeerRefused, StoreError
+from vexil.node.signal import Signal
 
 Standing = Literal["joining", "member", "unknown", "evicted", "restored"]
 JOINING: Final = "joining"
@@ -75,6 +77,13 @@ class Place(Host, Protocol):
         """Write into the slot's row of the store that it is a member under ``registration``. Raises StoreError."""
 
 
+class MustReturnSoon(Protocol):
+    """Ends the engine, so that the node begins anew from an empty state."""
+
+    def __call__(self, reason: str, *, keep: bool = True) -> None:
+        """See `MustReturn` for ``keep``."""
+
+
 class Enrolment:
     """Writes a node's part of `_system`. ``run`` of the pipeline must be running."""
 
@@ -88,7 +97,7 @@ class Enrolment:
         *,
         snapshot: membership.Take | None = None,
         on_standing: Callable[[Standing], None],
-        must_return: Callable[[str], None],
+        must_return: MustReturnSoon,
     ) -> None:
         """The standing of ``place``; nothing is written yet. A joiner takes whole states by ``snapshot``.
 
@@ -104,10 +113,13 @@ class Enrolment:
         self._settings = settings
         self._rng = rng
         self._begun: int | None = None
+        self._joins = False
+        """It has no state but what comes from a sponsor just now."""
         self._standing: Standing = JOINING
         self._restored_s: float | None = None
         self._unknown_s: float | None = None
-        self._told_unknown_s = 0.0
+        self._told_unknown_s = -inf
+        self._doubted = Signal()
         self._joining = membership.Joining(
             place,
             exchange,
@@ -151,6 +163,7 @@ class Enrolment:
                     registration=place.registration,
                     keep=stored is None,
                 )
+            self._joins = not stored
             try:
                 joined = await self._joining.try_once()
                 # Only the bootstrap node, with nothing on its disk and nobody to sponsor it, may make a cluster.
@@ -162,6 +175,7 @@ class Enrolment:
                     self._set(EVICTED)
                     return
                 raise MustReturn(str(error), registration=place.registration, keep=False) from None
+        self._joins = False
         place.open_project(schema.SYSTEM_PROJECT)
         if not place.is_member(settings.name, place.registration):
             await self._until_written(lambda _: self._record(), "the cluster begins")
@@ -182,6 +196,8 @@ class Enrolment:
             return
         if error.code == MEMBER_UNKNOWN:
             self._told_unknown()
+        elif error.code == MEMBER_ASTRAY:
+            self._state_is_lost("it was let in by a node that had been evicted, and did not know it")
         elif error.code in ENDED and self._standing in {MEMBER, UNKNOWN, RESTORED}:
             self._set(EVICTED)
 
@@ -196,6 +212,8 @@ class Enrolment:
         if self._standing not in {MEMBER, UNKNOWN}:
             return
         now = trio.current_time()
+        if now - self._told_unknown_s > REUNION_MS_MAX / 1000:
+            self._doubted.notify()
         if self._unknown_s is None or now - self._told_unknown_s > UNKNOWN_RETURN_S:
             # Also after such a silence: what would have made us known was perhaps cut off with us.
             self._unknown_s = now
@@ -223,8 +241,14 @@ class Enrolment:
 
     def below_floor(self) -> None:
         """A peer has collected what we have not seen: this state cannot be brought up to date any more."""
+        self._state_is_lost("a peer has collected garbage that this state had not seen")
+
+    def _state_is_lost(self, reason: str) -> None:
         if self._standing in {MEMBER, UNKNOWN, RESTORED}:
-            self._must_return("a peer has collected garbage that this state had not seen")
+            self._must_return(reason)
+        elif self._joins:
+            # Half a state of a sponsor that is lost itself: no other sponsor can ever complete it.
+            self._must_return(reason, keep=False)
 
     def return_now(self) -> None:
         """What `vexil member return` asks for. Raises MemberRefused for a member."""
@@ -233,16 +257,24 @@ class Enrolment:
         self._must_return("an operator has asked for it")
 
     async def reunite(self) -> None:
-        """Ask the seeds, ever more rarely, until each of them is a member here."""
+        """Ask the seeds, ever more rarely, while one of them is no member here, or somebody does not know this node.
+
+        Whoever is asked then either registers it or finds out that its state is nobody's to go on from.
+        """
         pause_ms = REUNION_MS_MIN
         while True:
-            known = {m.peer_url for m in self._place.directory.members.values() if m.registered}
-            if known.issuperset(self._settings.seeds):
-                return
-            await trio.sleep(pause_ms * self._rng.uniform(0.5, 1.5) / 1000)
+            jitter = self._rng.uniform(0.5, 1.5)
+            with trio.move_on_after(pause_ms * jitter / 1000):
+                await self._doubted.wait()
+                pause_ms = REUNION_MS_MIN
+                await trio.sleep(pause_ms * jitter / 1000)
             pause_ms = min(pause_ms * 2, REUNION_MS_MAX)
             if self._standing == EVICTED:
                 return
+            known = {m.peer_url for m in self._place.directory.members.values() if m.registered}
+            unknown = trio.current_time() - self._told_unknown_s < REUNION_MS_MAX / 1000
+            if known.issuperset(self._settings.seeds) and not unknown:
+                continue
             try:
                 await self._joining.try_once()
             except Ended:

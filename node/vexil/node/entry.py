@@ -12,7 +12,7 @@ import sys
 
 EXIT_EXTRA_MISSING = 1
 
-# The extra that brings everything the command line imports, also that of ``vexil chaos``.
+# The extra that brings everything the command line itself imports; what a plug-in needs, `cli.plugins` says.
 _EXTRA = "node"
 
 
@@ -25,7 +25,7 @@ def main() -> int | None:
         run = importlib.import_module("vexil.node.cli").main
         status: int | None = run()
     except ModuleNotFoundError as error:
-        if not _is_third_party(error.name):
+        if not is_third_party(error.name):
             raise
         sys.stderr.write(
             f'vexil: the command line needs the extra "{_EXTRA}": '
@@ -35,7 +35,7 @@ def main() -> int | None:
     return status
 
 
-def _is_third_party(module: str | None) -> bool:
+def is_third_party(module: str | None) -> bool:
     """Whether a missing module is neither ours nor of the standard library (an unnamed one may be ours)."""
     if not module:
         return False

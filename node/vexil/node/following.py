@@ -114,6 +114,7 @@ class Following:
                     member.peer_url,
                     member.registration,
                     interval_s=interval_ms / 1000,
+                    known_s=trio.current_time(),
                 )
             else:
                 peer.region, peer.url = member.region, member.peer_url

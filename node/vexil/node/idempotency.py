@@ -7,6 +7,7 @@ first try.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import trio
@@ -33,12 +34,17 @@ class Remembered(NamedTuple):
 
 
 class IdempotencyIndex:
-    """Keys of one project, in the order in which their changes were applied."""
+    """Keys of one project, in the order in which their changes were applied.
 
-    __slots__ = ("_complete", "_keys")
+    A start reads keys from its region's log, where changes may stand that have not come here, or never will: who wrote
+    them was evicted. A change that is here goes before one that is not.
+    """
 
-    def __init__(self) -> None:
-        """No keys, and none that are missing."""
+    __slots__ = ("_complete", "_here", "_keys")
+
+    def __init__(self, here: Callable[[Dot], bool] = lambda _: True) -> None:
+        """No keys, and none that are missing. ``here`` says whether a change is in the state."""
+        self._here = here
         self._keys: OrderedDict[str, Remembered] = OrderedDict()
         self._complete = trio.Event()
         self._complete.set()
@@ -65,10 +71,11 @@ class IdempotencyIndex:
         self._complete = trio.Event()
 
     def finish(self, older: IdempotencyIndex) -> None:
-        """Put the keys of ``older``, which is used up, before those that are here; of two with one key its stays."""
+        """Put the keys of ``older``, which is used up, before those that are here; of two equal ones its stays."""
         since, self._keys = self._keys, older.release()
         for key, remembered in since.items():
-            self._keys.setdefault(key, remembered)
+            if self._stands_instead(remembered, self._keys.get(key)):
+                self._keys[key] = remembered
         while len(self._keys) > KEYS_MAX:
             self._keys.popitem(last=False)
         self._complete.set()
@@ -79,15 +86,15 @@ class IdempotencyIndex:
         return keys
 
     def register(self, change: Change | Envelope) -> None:
-        """Remember the key of an applied change, if it has one. Of two changes with one key the first stays."""
+        """Remember the key of an applied change, if it has one. Of two that are here the first stays."""
         if change.idempotency is None:
             return
         key, fingerprint = change.idempotency
         self.remember(key, Remembered(change.dot, change.hlc, fingerprint))
 
     def remember(self, key: str, remembered: Remembered) -> None:
-        """Take a key from another node's index. One that is here stays as it is."""
-        if key not in self._keys:
+        """Take a key from another node's index. One that stands for a change which is here stays as it is."""
+        if self._stands_instead(remembered, self._keys.get(key)):
             self._keys[key] = remembered
             if len(self._keys) > KEYS_MAX:
                 self._keys.popitem(last=False)
@@ -96,9 +103,18 @@ class IdempotencyIndex:
         """Every key that is kept, in order: a copy, for a snapshot."""
         return list(self._keys.items())
 
+    def forget(self, key: str, dot: Dot) -> None:
+        """Drop a key if it stands for ``dot``, which will not come."""
+        remembered = self._keys.get(key)
+        if remembered is not None and remembered.dot == dot:
+            del self._keys[key]
+
     def lookup(self, key: str) -> Remembered | None:
         """What the key stands for, if that is still kept."""
         return self._keys.get(key)
+
+    def _stands_instead(self, new: Remembered, old: Remembered | None) -> bool:
+        return old is None or (not self._here(old.dot) and self._here(new.dot))
 
     def forget_before(self, wall_ms: int) -> None:
         """Drop keys that were used more than `KEPT_MS` before ``wall_ms``."""

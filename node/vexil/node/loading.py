@@ -22,6 +22,7 @@ from vexil.node.durability import Durability
 from vexil.node.engine_types import EngineSettings, Seams
 from vexil.node.following import Following
 from vexil.node.forks import Forks
+from vexil.node.gossip.past import Past
 from vexil.node.gossip.peers import Peer
 from vexil.node.membership import registration_of
 from vexil.node.project import Project
@@ -50,6 +51,7 @@ class Node(Protocol):
     peers: dict[str, Peer]
     following: Following
     caretaker: Caretaker
+    past: Past
     acknowledged: Signal
     incarnation: int
     registration: str
@@ -88,6 +90,8 @@ async def fill(node: Node) -> None:
     for record in loaded.aside:
         if node.alarms.aside(record):
             await node.store_aside(record)
+    # It has come as a whole once; whether its history has followed since is asked as soon as the node is ready.
+    whole = set() if loaded.row is None else {name for name, n in loaded.row.checkpoint.items() if n}
     recall = node.recall = Recall(
         node.seams.store,
         node.projects,
@@ -95,6 +99,7 @@ async def fill(node: Node) -> None:
         believed=believed,
         rng=node.seams.rng,
         on_failure=node.alarms.store_failed,
+        follows=lambda name: name in whole and name not in node.past.followed,
     )
     for name, keyed in loaded.keyed.items():
         for change in keyed:

@@ -22,6 +22,7 @@ from vexil.crdt.pen import CellWrite
 from vexil.node import errors
 from vexil.node.authoring.intent import Intent
 from vexil.node.directory import Directory
+from vexil.node.gossip import messages
 from vexil.node.gossip.exchange import Exchange
 from vexil.node.gossip.host import Host
 from vexil.node.gossip.messages import Malformed
@@ -207,8 +208,12 @@ class Joining:
         return False
 
     async def _join(self, sponsor: Peer) -> None:
+        system = self._host.projects.get(schema.SYSTEM_PROJECT)
+        seen = {} if system is None else system.replica.vv
         answer, _, _ = await self._exchange.call(
-            sponsor, JOIN, {"peer_url": self._peer_url, "http_url": self._http_url}
+            sponsor,
+            JOIN,
+            {"peer_url": self._peer_url, "http_url": self._http_url, "seen": messages.flat_vv(seen)},
         )
         try:
             sponsor.node = answer.text("node")
@@ -216,6 +221,9 @@ class Joining:
             wanted = answer.vv_by_project("projects")
         except Malformed as error:
             raise PeerNonsense(str(error)) from None
+        if system is not None and self._host.is_astray(wanted.get(schema.SYSTEM_PROJECT, {})):
+            # It has not been told yet: it begins anew, and comes back without that.
+            raise PeerNonsense(f"{sponsor.node} has the state of an evicted node")
         for name in sorted(wanted, key=lambda n: n != schema.SYSTEM_PROJECT):
             await self._take(sponsor, name, wanted[name])
         if not self._host.is_member(self._host.identity.node, self._host.registration):

@@ -279,6 +279,10 @@ class Pipeline:
                 # What waited before is no gap of this sender's.
                 job.gap = job.gap or place < len(job.changes)
                 project.wait(change)
+            elif place >= len(job.changes) and frontier.has_ended(change.incarnation):
+                # What it has waited for has not come, and its incarnation has ended without both. That is no fork: its
+                # node was evicted, and issues it again when it is back.
+                project.waiting.pop(change.dot, None)
             else:
                 project.waiting.pop(change.dot, None)
                 if verdict is Verdict.BELOW_FLOOR:

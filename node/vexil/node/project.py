@@ -65,7 +65,7 @@ class Project:
         self.replica = replica
         self.environments: tuple[str, ...] = ()
         self.bucketing = "v3"
-        self.idempotency = IdempotencyIndex()
+        self.idempotency = IdempotencyIndex(self.has)
         self.waiting: dict[Dot, Change] = {}
         self.forked: set[int] = set()
         """Incarnations of which two histories are known in the cluster; the engine's own set."""
@@ -96,6 +96,10 @@ class Project:
         self._parked = ParkedConflicts()
 
     # -- reading
+
+    def has(self, dot: Dot) -> bool:
+        """Whether the change is in this state."""
+        return self.replica.known(dot[0]) >= dot[1]
 
     def flag(self, key: str) -> FlagState | None:
         """The flag as its cells say now; None if there is none."""

@@ -88,10 +88,16 @@ class Retirement:
         """Retire until cancelled."""
         while True:
             await trio.sleep(self._interval_ms * self._rng.uniform(0.8, 1.2) / 1000)
-            ended = self.ended()
+            ended = self.ended() if self._any_left() else set()
             for name in list(self._projects) if ended else ():
                 await self.retire(self._projects[name], ended)
                 await trio.lowlevel.checkpoint()
+
+    def _any_left(self) -> bool:
+        """Whether a vector has an incarnation that is not a member's current one: else there is nothing to retire."""
+        members = self._ground.directory.members.values()
+        current = {member.current for member in members if member.registered}
+        return not all(project.replica.vv.keys() <= current for project in self._projects.values())
 
     def ended(self) -> set[int]:
         """Incarnations that write no more, wherever they may have written."""

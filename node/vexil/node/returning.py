@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from random import Random
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import trio
 
 from vexil.crdt import schema
-from vexil.crdt.change import NO_GENERATION, Change, Dot, Undecodable, decode, peek_deps, render_id
+from vexil.crdt.change import NO_GENERATION, Change, Dot, Undecodable, decode, peek_deps
 from vexil.crdt.payload import decode as decode_payload
 from vexil.crdt.pen import CellWrite
 from vexil.node import errors
@@ -36,7 +36,7 @@ from vexil.node.authoring.reissue import (
     regardless,
 )
 from vexil.node.directory import Directory
-from vexil.node.idempotency import RETURN_PREFIX
+from vexil.node.earlier_returns import OwnWrites, keys_of, own_writes, return_key
 from vexil.node.own_log import OwnLog
 from vexil.node.pipeline import Committed, LocalJob, Pipeline
 from vexil.node.project import Project
@@ -45,9 +45,6 @@ from vexil.node.telemetry import Log
 
 RETRY_MS_MIN: Final = 250
 RETRY_MS_MAX: Final = 10_000
-LOG_PAGE_BYTES: Final = 1 << 20
-CHAIN_HEX_CHARACTERS: Final = 16
-"""Of a change's chain hash in its key: two changes that were given one id are told apart."""
 _OWN_SYSTEM, _OWN, _OTHERS = range(3)
 _PASSES: Final = (_OWN_SYSTEM, _OWN, _OTHERS)
 """Projects and keys first; changes of others last, since they may still come by themselves."""
@@ -116,7 +113,7 @@ class Returning:
         self._contexts: dict[tuple[str, int], dict[int, int]] = {}
         self._issued: dict[str, Issued] = {}
         self._overlaid: dict[str, set[Address]] = {}
-        self._earlier: dict[str, _OwnLog] = {}
+        self._earlier: dict[str, OwnWrites] = {}
 
     def status(self) -> dict[str, Any]:
         """How far it has come: old changes that the cluster lacked, done ones among them, and what they became.
@@ -301,14 +298,18 @@ class Returning:
 
         note = f"issued again: it was {change.id}"
         message = f"{change.message} ({note})" if change.message else note
-        for key in _keys(change):
+        for key in keys_of(change):
+            # By the region's log it may stand for the old change, for which nobody waits any more.
+            project.idempotency.forget(key[0], change.dot)
             try:
-                return await self._write(project, decide, change.author, message, key)
+                committed = await self._write(project, decide, change.author, message, key)
             except errors.IdempotencyMismatch:
                 # Its client has used the key for something else since.
                 continue
             except errors.ApiError as error:
                 raise _Parked(error.code) from None
+            if committed.dot != change.dot:
+                return committed
         raise _Parked(errors.IdempotencyMismatch().code)
 
     async def _keep(self, project: Project, record: LogRecord, old: Old, reason: str) -> None:
@@ -343,7 +344,7 @@ class Returning:
                 return Intent([*more, *page], reads=frozenset(o.object for o in change.operations))
 
             suffix = f"/{number}" if number else ""
-            key = (f"{_return_key(change)}{suffix}", change.chain)
+            key = (f"{return_key(change)}{suffix}", change.chain)
             committed = await self._write(project, decide, f"node:{self._slot}", message, key)
             if not number and committed.dot is not None:
                 # What was done all the same is ours.
@@ -376,66 +377,25 @@ class Returning:
         """What an earlier run has made of ``change``."""
         earlier = self._earlier.get(project.name)
         if earlier is None:
-            earlier = self._earlier[project.name] = await self._read_own_log(project)
-        for key, fingerprint in _keys(change):
-            remembered = project.idempotency.lookup(key)
-            if remembered is not None and remembered.fingerprint == fingerprint:
-                return remembered.dot
-            dot = earlier.keys.get((key, fingerprint))
-            if dot is not None:
-                return dot
-        return None
+            earlier = await own_writes(self._place.own_log, project.name, self._since_return(project))
+            self._earlier[project.name] = earlier
+            if earlier.unreadable:
+                self._log.warning(
+                    "own changes are of a newer version", project=project.name, changes=earlier.unreadable
+                )
+        return earlier.became(project, change)
 
-    async def _read_own_log(self, project: Project) -> _OwnLog:
-        """What this registration has written: it is kept for longer than keys are for retries of clients."""
+    def _since_return(self, project: Project) -> dict[int, int]:
+        """Up to where this registration has written."""
         member = self._place.directory.members.get(self._slot)
         mine = {self._place.incarnation, *(() if member is None else member.incarnations)}
-        through = {i: seq for i, seq in project.replica.vv.items() if i in mine and i not in self._archived}
-        after: dict[int, int] = {}
-        found = _OwnLog({}, {})
-        while any(after.get(i, 0) < seq for i, seq in through.items()):
-            page = await self._place.own_log.read(
-                project.name, after=after, through=through, limit_bytes=LOG_PAGE_BYTES
-            )
-            if not page:
-                break
-            for record in page:
-                after[record.incarnation] = record.seq
-                found.note(decode(record.raw))
-        return found
-
-
-class _OwnLog(NamedTuple):
-    """What the node has written since it is back: by idempotency key and fingerprint, and the cells of each change."""
-
-    keys: dict[tuple[str, bytes], Dot]
-    cells: dict[Dot, list[Address]]
-
-    def note(self, change: Change) -> None:
-        """One change of it."""
-        if change.idempotency is not None:
-            self.keys.setdefault(change.idempotency, change.dot)
-        self.cells[change.dot] = [(o.object, o.generation, o.field) for o in change.operations]
-
-    def touched_by_others(self, issued: Issued) -> set[Address]:
-        """The cells that its clients have written: a later lane of the node itself may have taken their place."""
-        return {address for dot, cells in self.cells.items() if dot not in issued for address in cells}
+        return {i: seq for i, seq in project.replica.vv.items() if i in mine and i not in self._archived}
 
 
 class _Parked(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
-
-
-def _return_key(change: Change) -> str:
-    return f"{RETURN_PREFIX}{render_id(change.dot)}/{change.chain.hex()[:CHAIN_HEX_CHARACTERS]}"
-
-
-def _keys(change: Change) -> list[tuple[str, bytes]]:
-    """Under which idempotency keys ``change`` is issued again: its own, so that its client's retries find it."""
-    made = (_return_key(change), change.chain)
-    return [made] if change.idempotency is None else [change.idempotency, made]
 
 
 def _is_parked(project: Project, change: Change) -> bool:

@@ -318,7 +318,9 @@ class Snapshots:
         shown = project.adopt(views)
         project.snapshots_taken += 1
         for key, remembered in keys:
-            project.idempotency.remember(key, remembered)
+            if project.has(remembered.dot):
+                # The sender may know of others by the log of its region, which is not ours.
+                project.idempotency.remember(key, remembered)
         project.changes_applied += max(1, missing)
         project.digest_cache = None
         self._host.snapshot_taken(project)

@@ -113,6 +113,9 @@ def stability(
     if missing or not promises:
         return Blocked(missing)
     vectors = [told.vector(project) for told in promises]
+    if all(vector == state.vv for vector in vectors):
+        # A cluster at rest: all of it is everywhere.
+        return Stable(dict(state.vv), promises)
     least = {}
     for incarnation, seq in state.vv.items():
         common = min(seq, *(vector.get(incarnation, 0) for vector in vectors))

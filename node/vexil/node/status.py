@@ -170,6 +170,7 @@ def _member(engine: Engine, slot: str) -> dict[str, Any]:
         "url": member.http_url,
         "incarnation": None if member.current is None else f"{member.current:016x}",
         "state": _state(engine, slot),
+        "known_ms": None if peer is None else _since_ms(peer.known_s),
         "last_heard_ms": _heard_ms(engine, slot),
         "behind_changes": behind,
         "behind_ms": 0 if slot == engine.settings.name else engine.freshness.age_ms(slot),
@@ -189,5 +190,8 @@ def _heard_ms(engine: Engine, slot: str) -> int | None:
     if slot == engine.settings.name:
         return 0
     peer = engine.peers.get(slot)
-    heard_s = None if peer is None else peer.heard_s
-    return None if heard_s is None else int((trio.current_time() - heard_s) * 1000)
+    return _since_ms(None if peer is None else peer.heard_s)
+
+
+def _since_ms(moment_s: float | None) -> int | None:
+    return None if moment_s is None else int((trio.current_time() - moment_s) * 1000)

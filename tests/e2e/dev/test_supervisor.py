@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.ports import free_base_ports
 from vexil.node.dev.process import holder, is_alive
 
 ROOT = Path(__file__).parents[3]
@@ -82,22 +83,8 @@ class Terminal:
 
 @pytest.fixture
 def base_port() -> int:
-    """Nine free ports in a row, chosen by the test's process so that parallel workers differ."""
-    start = 20_000 + os.getpid() % 1000 * 20
-    for base in range(start, start + 40_000, 20):
-        if all(is_free(port) for port in range(base % 60_000 + 2_000, base % 60_000 + 2_009)):
-            return base % 60_000 + 2_000
-    raise AssertionError("no free ports")
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
+    """The first of nine free ports in a row."""
+    return next(free_base_ports(9))
 
 
 class Cluster:

@@ -124,6 +124,21 @@ def test_the_record_is_the_same_at_every_node() -> None:
     assert there.conflicts() == here.conflicts()
 
 
+def test_the_record_is_the_same_whether_a_removal_has_been_collected_or_not() -> None:
+    here, away = beside({"tags": ["x"]}, {"tags": ["x", "y"], "owner": "mine"})
+    here.patch({"tags": ["y"]})
+    here.patch({"tags": []})
+    park(here, old(away))
+    there = Node(3)
+    there.pull(here)
+    before = record(there)
+    assert there.replica.collect("flag/f", dict(there.replica.vv)), "the tag is garbage"
+    park(there, old(away))
+    here.pull(there)
+    assert record(there) == record(here)
+    assert record(here).siblings[1:] == before.siblings[1:]
+
+
 def test_a_value_that_cannot_be_read_is_kept_and_told() -> None:
     here, away = beside({"owner": "mine"})
     change = old(away)

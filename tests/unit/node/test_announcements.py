@@ -162,6 +162,19 @@ def test_our_own_promise_of_a_later_start_says_that_we_are_an_old_copy() -> None
     assert mine.vector("shop") == {1: 9}
 
 
+def test_nothing_is_promised_already_while_another_life_has_promised_more() -> None:
+    """What it has promised stands for us, until we have promised it ourselves."""
+    old = of(EU, start=3, life=31)
+    assert not old.has_promised({"shop": {1: 9}})
+    promise(old, shop={1: 9})
+    assert old.has_promised({"shop": {1: 9}})
+    assert not old.has_promised({"shop": {1: 9}, "docs": {1: 1}})
+    told = promise(of(EU, start=4, life=41), shop={1: 9})
+    old.take(told, BOTH)
+    assert not old.has_promised({"shop": {1: 9}})
+    assert promise(old, shop={1: 9}).version > told.version
+
+
 def test_what_another_life_under_our_start_number_said_is_told_from_our_own() -> None:
     before, after = Announcements(), Announcements()
     before.become(EU, start=3, above=1_000, life=31)

@@ -85,3 +85,43 @@ def test_of_keys_read_back_after_a_start_and_those_since_the_oldest_are_forgotte
     assert known(index, "abcde") == "de"
     index.finish(older)
     assert known(index, "abcde") == "cde"
+
+
+def remembered(index: IdempotencyIndex, key: str) -> tuple[int, int] | None:
+    found = index.lookup(key)
+    return None if found is None else found.dot
+
+
+def test_a_change_that_is_here_takes_the_place_of_one_that_only_a_log_tells_of() -> None:
+    author = Author()
+    never_came, issued_again, later = (author.write("a") for _ in range(3))
+    here = {issued_again.dot, later.dot}
+    index = IdempotencyIndex(here.__contains__)
+    index.register(never_came)
+    assert remembered(index, "a") == never_came.dot
+    for change in (issued_again, later, never_came):
+        index.register(change)
+    assert remembered(index, "a") == issued_again.dot
+
+
+@pytest.mark.parametrize(("here", "stays"), [("older", "older"), ("newer", "newer"), ("both", "older")])
+def test_of_a_key_that_was_read_back_and_one_since_the_one_that_is_here_stays(here: str, stays: str) -> None:
+    author = Author()
+    dots = {"older": author.write("a"), "newer": author.write("a")}
+    index, older = IdempotencyIndex(lambda dot: here == "both" or dot == dots[here].dot), IdempotencyIndex()
+    index.begin()
+    older.register(dots["older"])
+    index.register(dots["newer"])
+    index.finish(older)
+    assert remembered(index, "a") == dots[stays].dot
+
+
+def test_a_key_is_forgotten_if_it_stands_for_the_change_that_will_not_come_and_for_no_other() -> None:
+    author, index = Author(), IdempotencyIndex()
+    change = author.write("a")
+    index.register(change)
+    index.forget("a", (change.incarnation, change.seq + 1))
+    index.forget("b", change.dot)
+    assert remembered(index, "a") == change.dot
+    index.forget("a", change.dot)
+    assert remembered(index, "a") is None

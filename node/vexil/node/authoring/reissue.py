@@ -197,6 +197,7 @@ class _Judgement:
         self._writes = writes
         self._cells: Cells = view.replica.cells(name)
         self._made = old.change.dot
+        self._known = view.replica.known
 
     def into(self, answer: OldWrites) -> None:
         """Write it again. Raises _Refused, ApiError."""
@@ -234,6 +235,9 @@ class _Judgement:
         for write in self._writes:
             if self._now(write) in edited and write.field not in (EXISTS, EPOCH):
                 self._fresh(shown or NO_GENERATION, write)
+        if any(self._never_came(write) for write in self._writes if write.field == EXISTS and write.removed):
+            # Its create is parked: whoever looks at that needs to know of the delete.
+            raise _Refused(GONE)
         # What somebody else has deleted already is deleted.
         left = [w for w in self._writes if self._now(w) not in removed]
         if left or here:
@@ -264,6 +268,11 @@ class _Judgement:
     def _now(self, write: ParkedWrite) -> Dot:
         """The generation that the write is about, by the name that it has today."""
         return self._old.issued.today(write.generation or NO_GENERATION)
+
+    def _never_came(self, write: ParkedWrite) -> bool:
+        """Whether the generation that the write is about has never been here, under any name."""
+        incarnation, seq = write.generation or NO_GENERATION
+        return seq > self._known(incarnation) and self._now(write) not in self._cells
 
     # -- what the author had not seen
 

@@ -28,6 +28,7 @@ import httpx
 
 from vexil.node.adapters.system import SystemEntropy, pause
 from vexil.node.cli.errors import OutcomeUnknown, Refused, Unreachable
+from vexil.node.cli.lost_answer import ATTEMPTS_MAX, Lost, Unknown
 from vexil.node.cli.output import warn
 from vexil.node.cli.settings import ClusterNode, Settings, Target
 
@@ -36,20 +37,9 @@ ANSWER_TIMEOUT_S = 30.0
 IMPORT_TIMEOUT_S = 900.0
 PAGE_SIZE = 500
 PAGES_MAX = 10_000
-ATTEMPTS_MAX = 2
-"""An unknown outcome is asked about once more."""
-REFUSED_REPETITIONS_MAX = 4
-"""A repetition that is refused for now is sent again so many times."""
-PAUSE_S_MIN = 0.5
-PAUSE_S_MAX = 5.0
-"""A node that wants to be left alone for longer is not waited for."""
-PAUSE_JITTER = 0.5
-"""A pause is longer by up to this share of it, so that those who were refused together do not come back together."""
 IDEMPOTENCY_KEY_BYTES = 16
 PROBLEM_BODY_SHOWN_MAX = 200
 
-_TOO_MANY = 429
-_PASSING = frozenset(("node.not_ready", "rate.limited"))
 _NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 # A proxy meant for the world cannot reach this machine's own nodes.
 _DIRECT = ("all://127.0.0.1", "all://localhost", "all://[::1]")
@@ -77,47 +67,6 @@ class _Request:
     headers: dict[str, str]
     body: Body | None
     timeout: httpx.Timeout
-
-
-class _Unknown(Exception):
-    """The request went out; whether it was done is not known."""
-
-    def __init__(self, reason: str, change: str | None = None) -> None:
-        super().__init__(reason)
-        self.change = change
-
-
-@dataclass(slots=True)
-class _Lost:
-    """What is known of a write whose answer was lost ``count`` times."""
-
-    count: int = 0
-    change: str | None = None
-    reason: str = ""
-    pause_s: float = 0.0
-    _refusals: int = 0
-
-    def note(self, unknown: _Unknown) -> None:
-        """Nobody knows (again)."""
-        self.count += 1
-        self.change = unknown.change or self.change
-        self.reason = str(unknown)
-        self.pause_s = 0.0
-
-    def worth_a_pause(self, refusal: Refused | Unreachable) -> bool:
-        """Whether a repetition may be taken after ``pause_s``. Its refusal says nothing of the first request."""
-        if isinstance(refusal, Unreachable):
-            self.reason += f"; then {refusal.message}"
-            return False
-        if self._refusals == 0:
-            self.reason += f"; then {refusal.problem_code} from {refusal.url}"
-        passing = refusal.problem_code in _PASSING or refusal.status == _TOO_MANY
-        if not passing or self._refusals == REFUSED_REPETITIONS_MAX:
-            return False
-        least_s = max(min(PAUSE_S_MIN * (1 << self._refusals), PAUSE_S_MAX), refusal.retry_after_s or 0.0)
-        self._refusals += 1
-        self.pause_s = least_s * (1 + PAUSE_JITTER * SystemEntropy().token_bytes(1)[0] / 255)
-        return least_s <= PAUSE_S_MAX
 
 
 class Client:
@@ -161,7 +110,7 @@ class Client:
         request = self._request("GET", path, params or {}, None, ANSWER_TIMEOUT_S)
         try:
             return self._sent(request, elsewhere=True)
-        except _Unknown as lost:
+        except Unknown as lost:
             raise Unreachable(f"no whole answer: {lost}") from lost
 
     @contextmanager
@@ -209,14 +158,6 @@ class Client:
             wanted["page_token"] = page["next_page_token"]
         warn(f"only the first {PAGES_MAX} pages are shown")
 
-    def ask(self, path: str, document: object, params: Mapping[str, str] | None = None) -> Answer:
-        """POST a question that writes nothing (explain). Raises Refused or Unreachable."""
-        request = self._request("POST", path, params or {}, _encoded(document), ANSWER_TIMEOUT_S)
-        try:
-            return self._sent(request, elsewhere=True)
-        except _Unknown as lost:
-            raise Unreachable(f"no whole answer: {lost}") from lost
-
     def write(
         self,
         method: str,
@@ -243,14 +184,14 @@ class Client:
         request.headers["Idempotency-Key"] = key
         if etag is not None:
             request.headers["If-Match"] = etag
-        lost = _Lost()
+        lost = Lost()
         while lost.count < ATTEMPTS_MAX:
             try:
                 if lost.pause_s:
                     self._pause(lost.pause_s)
                 # A repetition without a named change is only safe where the first one went.
                 return self._sent(request, elsewhere=lost.count == 0 or lost.change is not None)
-            except _Unknown as again:
+            except Unknown as again:
                 lost.note(again)
             except (Refused, Unreachable) as refusal:
                 if lost.count == 0:
@@ -306,7 +247,7 @@ class Client:
                 refusals.append(f"{node.url}: {str(error) or type(error).__name__}")
             except httpx.TransportError as error:
                 if request.method != "GET":
-                    raise _Unknown(f"{node.url}: {str(error) or type(error).__name__}") from error
+                    raise Unknown(f"{node.url}: {str(error) or type(error).__name__}") from error
                 refusals.append(f"{node.url}: {str(error) or type(error).__name__}")
             except Refused as refused:
                 if refused.problem_code != "node.not_ready":
@@ -351,7 +292,7 @@ class Client:
             named = response.headers.get("vexil-change") or problem.get("change")
             if isinstance(named, dict):
                 named = named.get("id")
-            raise _Unknown(f"{node.url}: {title}", named if isinstance(named, str) else None)
+            raise Unknown(f"{node.url}: {title}", named if isinstance(named, str) else None)
         if not problem:
             text = response.text.strip()[:PROBLEM_BODY_SHOWN_MAX]
             problem = {"detail": text} if text else {}

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from vexil.crdt.schema import EXISTS
 from vexil.node.cli.client import Client, path
 from vexil.node.cli.errors import Refused
 from vexil.node.cli.options import Group, pass_settings
@@ -75,7 +76,7 @@ def _show(conflict: dict[str, Any]) -> None:
         [
             "winner" if sibling.get("change") == conflict.get("winner") else "",
             sibling.get("change"),
-            _value(sibling),
+            _value(sibling, conflict.get("field")),
             sibling.get("author"),
             "/".join(str(sibling[name]) for name in ("region", "node") if sibling.get(name)),
             sibling.get("time"),
@@ -88,7 +89,11 @@ def _show(conflict: dict[str, Any]) -> None:
             say(f"    {line}")
 
 
-def _value(sibling: dict[str, Any]) -> str:
+def _value(sibling: dict[str, Any], field: object) -> str:
+    value = sibling.get("value")
+    if field == EXISTS and (sibling.get("removed") or (isinstance(value, dict) and "epoch" in value)):
+        # A node's own record of an object: that an edit says again that it exists, or that a delete says it does not.
+        return "(deleted)" if sibling.get("removed") else "(edited)"
     if sibling.get("removed"):
         return "(removed)"
-    return compact(sibling.get("value")) if sibling.get("readable", True) else "(written by a newer version)"
+    return compact(value) if sibling.get("readable", True) else "(written by a newer version)"

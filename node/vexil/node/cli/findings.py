@@ -17,6 +17,9 @@ BACKLOG_MAX: Final = 10_000
 """Changes that a store which answers may be behind by for a while."""
 OFFSET_MS_MAX: Final = 5_000
 """A clock that is so far off is worth a look long before its node stops believing it."""
+UNHEARD_MS_MAX: Final = 60_000
+"""A node that knows a member for less long, because either has just started, need not have heard it yet: of another
+region it asks one at a time, every five seconds."""
 SHOWN_MAX: Final = 5
 """Cells of a repair that are named."""
 
@@ -48,6 +51,8 @@ _STANDINGS: Final = {
     "evicted": "run `vexil member return --node` with its URL: it comes back with what it has not sent",
     "restored": "its folder is an older copy: see that it reaches a peer, which gives back the rest by itself",
 }
+_OUTSIDE: Final = ("evicted", "unknown")
+"""In these the others refuse the node: that it hears nothing of them says nothing about them."""
 _ALARMS: Final = {
     "forks": (
         "one incarnation has two histories: a node's folder was copied while it ran, or put back from a copy",
@@ -91,9 +96,21 @@ _ALARMS: Final = {
 def of_nodes(reports: Sequence[Report]) -> list[Finding]:
     """Everything that the nodes' answers, or their silence, tell; worst first within each node."""
     found: list[Finding] = []
+    answered = [report for report in reports if report.status is not None]
+    evicted = _evicted(answered)
     for report in reports:
         name = report.node.name or report.node.url
-        if report.status is None:
+        if report.status is None and name in evicted:
+            found.append(
+                Finding(
+                    "node.gone",
+                    name,
+                    "is evicted, and does not run",
+                    "nothing, unless it is to come back: start it, and it says how",
+                    serious=False,
+                )
+            )
+        elif report.status is None:
             found.append(
                 Finding(
                     "node.unreachable",
@@ -105,7 +122,6 @@ def of_nodes(reports: Sequence[Report]) -> list[Finding]:
             )
         else:
             found += _of_node(name, report.status)
-    answered = [report for report in reports if report.status is not None]
     found += [
         Finding(
             "project.diverged",
@@ -123,8 +139,10 @@ def of_nodes(reports: Sequence[Report]) -> list[Finding]:
 def _of_node(name: str, status: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _standing(name, status)
     yield from _store_and_clock(name, status)
-    yield from _links(name, status)
-    yield from _garbage(name, status)
+    yield from _links_cut(name, status)
+    if status.get("standing") not in _OUTSIDE:
+        yield from _others(name, status)
+        yield from _garbage(name, status)
     alarms = _mapping(status.get("alarms"))
     for kind, count in alarms.items():
         if _number(count):
@@ -206,7 +224,13 @@ def _store_and_clock(name: str, status: Mapping[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _links(name: str, status: Mapping[str, Any]) -> Iterator[Finding]:
+def _evicted(answered: Sequence[Report]) -> set[str]:
+    """Nodes that anybody who answered knows as evicted."""
+    members = [member for report in answered for member in _items((report.status or {}).get("members"))]
+    return {str(member.get("node")) for member in members if member.get("state") == "evicted"}
+
+
+def _links_cut(name: str, status: Mapping[str, Any]) -> Iterator[Finding]:
     cut = status.get("links_cut")
     if isinstance(cut, list) and cut:
         yield Finding(
@@ -215,17 +239,31 @@ def _links(name: str, status: Mapping[str, Any]) -> Iterator[Finding]:
             f"links are cut on purpose: {_told(cut)}",
             'mend them: POST /api/v1/dev/links with "state": "ok" at this node',
         )
+
+
+def _others(name: str, status: Mapping[str, Any]) -> Iterator[Finding]:
+    members = _items(status.get("members"))
+    new_regions = [member.get("region") for member in members if _is_new(member)]
     stale = status.get("stale_regions")
-    if isinstance(stale, list) and stale:
+    stale = [region for region in stale if region not in new_regions] if isinstance(stale, list) else []
+    if stale:
         yield Finding(
             "region.stale",
             name,
             f"has not heard lately from {', '.join(map(str, stale))}: what it shows of there may be old",
             "check the network between the regions, and whether any node runs there",
         )
-    for member in _items(status.get("members")):
+    for member in members:
         state = _text(member.get("state"))
-        if state in _MEMBER_STATES:
+        if _is_new(member):
+            yield Finding(
+                "member.new",
+                name,
+                f"has not heard {member.get('node', '?')} yet, which it knows since a moment",
+                f"wait: it should be heard within {UNHEARD_MS_MAX // 1000} s",
+                serious=False,
+            )
+        elif state in _MEMBER_STATES:
             yield Finding(
                 f"member.{state}",
                 name,
@@ -234,6 +272,11 @@ def _links(name: str, status: Mapping[str, Any]) -> Iterator[Finding]:
                 f"`vexil member evict {member.get('node', 'NAME')}`",
                 serious=state != "suspected",
             )
+
+
+def _is_new(member: Mapping[str, Any]) -> bool:
+    known_ms = member.get("known_ms")
+    return member.get("state") == "unheard" and isinstance(known_ms, int) and known_ms < UNHEARD_MS_MAX
 
 
 _MEMBER_STATES: Final = {

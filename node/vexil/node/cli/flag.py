@@ -12,7 +12,6 @@ from typing import Any
 import click
 
 from vexil.node.cli.client import Answer, Client, path
-from vexil.node.cli.errors import Refused
 from vexil.node.cli.options import Group, pass_settings
 from vexil.node.cli.output import compact, plain, say, show_json, table, warn
 from vexil.node.cli.settings import Settings
@@ -23,7 +22,7 @@ from vexil.node.cli.values import (
     patch_of,
     split_elements,
 )
-from vexil.node.cli.written import show_written, stale
+from vexil.node.cli.written import made_against, show_written
 
 TYPES = ("boolean", "string", "integer", "float", "object")
 _ENVIRONMENT = click.option("--env", "environment", metavar="ENV", required=True, help="The environment.")
@@ -148,7 +147,7 @@ def set_fields(
         operations: list[dict[str, Any]] = []
         for assignment in elements:
             operations += element_operations(assignment, seen.body, environment, etag=seen.etag)
-        try:
+        with made_against(seen.body):
             if operations or message:
                 if patch:
                     first = {"op": "patch", "flag": key, "patch": patch}
@@ -160,8 +159,6 @@ def set_fields(
             else:
                 # tags=[…] that are there already: nothing is asked of the node.
                 answer = Answer({"change": None}, seen.etag, behind=False, node=seen.node)
-        except Refused as refused:
-            raise stale(refused, seen.body) from refused
     show_written(settings, answer, f"flag {key} is changed")
 
 
@@ -202,10 +199,8 @@ def unkill(settings: Settings, key: str, environment: str) -> None:
     """Clear the kill of a flag that this command has seen."""
     with Client.of(settings) as client:
         seen = _read(client, settings, key)
-        try:
+        with made_against(seen.body):
             answer = client.write("POST", _switch_path(settings, key, environment, "unkill"), etag=seen.etag)
-        except Refused as refused:
-            raise stale(refused, seen.body) from refused
     show_written(settings, answer, f"flag {key} is not killed in {environment} any more")
     state = _environment(seen.body, environment)
     if not settings.as_json and not state.get("enabled"):
@@ -219,12 +214,10 @@ def delete_flag(settings: Settings, key: str) -> None:
     """Delete a flag."""
     with Client.of(settings) as client:
         seen = _read(client, settings, key)
-        try:
+        with made_against(seen.body):
             answer = client.write(
                 "DELETE", path("projects", settings.project_name(), "flags", key), etag=seen.etag
             )
-        except Refused as refused:
-            raise stale(refused, seen.body) from refused
     show_written(settings, answer, f"flag {key} is deleted")
 
 
@@ -240,12 +233,10 @@ def _switch(settings: Settings, key: str, environment: str, *, enabled: bool) ->
     patch = {"environments": {environment: {"enabled": enabled}}}
     with Client.of(settings) as client:
         seen = _read(client, settings, key)
-        try:
+        with made_against(seen.body):
             answer = client.write(
                 "PATCH", path("projects", settings.project_name(), "flags", key), patch, etag=seen.etag
             )
-        except Refused as refused:
-            raise stale(refused, seen.body) from refused
     show_written(settings, answer, f"flag {key} is {'on' if enabled else 'off'} in {environment}")
     state = _environment(seen.body, environment)
     if enabled and state.get("kill"):

@@ -9,12 +9,15 @@ from typing import Any
 
 import click
 
+from vexil.crdt.schema import EXISTS, FLAG, SEGMENT
 from vexil.node.cli.client import Client, path
 from vexil.node.cli.options import Command, pass_settings
 from vexil.node.cli.output import compact, plain, say, shortened, show_json
 from vexil.node.cli.settings import Settings
 
 CHANGES_SHOWN = 20
+EPOCH = "epoch"
+"""What a delete leaves behind for nodes, and no person has written."""
 
 
 @click.command(cls=Command)
@@ -56,26 +59,27 @@ def _show(change: dict[str, Any]) -> None:
     if change.get("message"):
         say(f"    “{plain(change['message'])}”")
     for field in change.get("fields") or []:
-        if not _is_touch(field):
-            say(f"    {_field(field)}")
-
-
-def _is_touch(field: dict[str, Any]) -> bool:
-    """Whether this only says again that the object exists, as each edit does; a create or a delete says more."""
-    return (
-        field.get("field") == "exists"
-        and field.get("before") is not None
-        and field.get("after") is not None
-        and not field.get("lost")
-    )
+        said = _field(field)
+        if said:
+            say(f"    {said}")
 
 
 def _field(field: dict[str, Any]) -> str:
-    names = [field.get(name) for name in ("kind", "name", "field")]
-    where = " ".join(plain(name) for name in names if name)
-    after = "(removed)" if field.get("removed") else _value(field.get("after"))
+    """What is said of one field; nothing of what nodes write for themselves."""
+    name, removed = field.get("field"), field.get("removed")
     mark = "   ← lost" if field.get("lost") else ""
-    return f"{where}: {_value(field.get('before'))} → {after}{mark}"
+    if name == EPOCH and field.get("kind") in {FLAG, SEGMENT}:
+        return ""
+    if name == EXISTS and (removed or isinstance(field.get("after"), dict)):
+        done = "deleted" if removed else "created" if field.get("before") is None else "edited"
+        # Every edit says again that its object exists; that one is told only if it lost against a delete.
+        return f"{_where(field, 'kind', 'name')} is {done}{mark}" if done != "edited" or mark else ""
+    after = "(removed)" if removed else _value(field.get("after"))
+    return f"{_where(field, 'kind', 'name', 'field')}: {_value(field.get('before'))} → {after}{mark}"
+
+
+def _where(field: dict[str, Any], *names: str) -> str:
+    return " ".join(plain(field[name]) for name in names if field.get(name))
 
 
 def _value(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The root of the command line: its groups, and how it is started from the console script."""
+"""The root of the command line: its groups, those of plug-ins, and how it is started from the console script."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from vexil.node.cli.history import history
 from vexil.node.cli.key import key
 from vexil.node.cli.local import dev
 from vexil.node.cli.member import member
-from vexil.node.cli.options import Group
+from vexil.node.cli.plugins import ExtensibleGroup
 from vexil.node.cli.project import project
 from vexil.node.cli.segment import segment
 from vexil.node.cli.transfer import export_document, import_document
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=ExtensibleGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="vexil", prog_name="vexil")
 def root() -> None:
     """Feature flags that every region can write to at once.

@@ -33,37 +33,27 @@ def _take(context: click.Context, option: click.Parameter, value: Any) -> None:
         setattr(settings_of(context), str(option.name).removeprefix(PREFIX), value)
 
 
+def _shared(name: str, place: str, **rest: Any) -> click.Option:
+    return click.Option([name, PREFIX + place], expose_value=False, callback=_take, **rest)
+
+
 def shared_options() -> list[click.Parameter]:
     """New option objects: node, key, project and JSON output."""
     return [
-        click.Option(
-            ["--node", PREFIX + "node"],
+        _shared(
+            "--node",
+            "node",
             metavar="URL",
-            expose_value=False,
-            callback=_take,
             help=f"The node to ask: a URL, or a name from cluster.json. [{URL_VARIABLE}]",
         ),
-        click.Option(
-            ["--key", PREFIX + "key"],
+        _shared(
+            "--key",
+            "key",
             metavar="KEY",
-            expose_value=False,
-            callback=_take,
             help=f"The key to show; the variable keeps it out of process lists. [{KEY_VARIABLE}]",
         ),
-        click.Option(
-            ["--project", PREFIX + "project"],
-            metavar="NAME",
-            expose_value=False,
-            callback=_take,
-            help=f"The project to work in. [{PROJECT_VARIABLE}]",
-        ),
-        click.Option(
-            ["--json", PREFIX + "as_json"],
-            is_flag=True,
-            expose_value=False,
-            callback=_take,
-            help="Print JSON, errors too.",
-        ),
+        _shared("--project", "project", metavar="NAME", help=f"The project to work in. [{PROJECT_VARIABLE}]"),
+        _shared("--json", "as_json", is_flag=True, help="Print JSON, errors too."),
     ]
 
 
@@ -75,28 +65,17 @@ class Command(click.Command):
         self.params.extend(shared_options())
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
+        """Run the command, or what was named of a group."""
         try:
             return super().invoke(ctx)
         except CommandFailed as failure:
-            failure.as_json = settings_of(ctx).as_json
+            # Each context on the way out may have settings of its own: the one that was told is enough.
+            failure.as_json = failure.as_json or settings_of(ctx).as_json
             raise
 
 
-class Group(click.Group):
+class Group(Command, click.Group):
     """A group with the shared options; its commands and groups are made of these two classes."""
 
     command_class = Command
     group_class = type
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.params.extend(shared_options())
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the group or the command that was named."""
-        try:
-            return super().invoke(ctx)
-        except CommandFailed as failure:
-            failure.as_json = settings_of(ctx).as_json
-            raise

@@ -17,7 +17,7 @@ from vexil.node.cli.options import Group, pass_settings
 from vexil.node.cli.output import compact, plain, say, show_json, table
 from vexil.node.cli.settings import Settings
 from vexil.node.cli.values import member_names
-from vexil.node.cli.written import show_written, stale
+from vexil.node.cli.written import made_against, show_written
 
 MEMBERS_SHOWN_MAX = 20
 
@@ -97,10 +97,8 @@ def put_segment(
         except Refused as refused:
             if refused.status != 404:
                 raise
-        try:
+        with made_against(seen):
             written = client.write("PUT", _path(settings, key), document, etag=etag)
-        except Refused as refused:
-            raise stale(refused, seen) from refused
     show_written(settings, written, f"segment {key} is {'created' if seen is None else 'replaced'}")
 
 
@@ -129,10 +127,8 @@ def delete_segment(settings: Settings, key: str) -> None:
     """Delete a segment."""
     with Client.of(settings) as client:
         seen = client.read(_path(settings, key))
-        try:
+        with made_against(seen.body):
             answer = client.write("DELETE", _path(settings, key), etag=seen.etag)
-        except Refused as refused:
-            raise stale(refused, seen.body) from refused
     show_written(settings, answer, f"segment {key} is deleted")
 
 

@@ -5,6 +5,8 @@ The one idea: a person who has written something is told what it can be called i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from vexil.node.cli.client import Answer
@@ -27,17 +29,24 @@ def show_written(settings: Settings, answer: Answer, sentence: str) -> None:
     say(f"{plain(sentence)}{_change(body.get('change'))}")
 
 
-def stale(refused: Refused, seen: object) -> Refused:
-    """The refusal, with what has changed since the author's GET when it is a 412."""
-    if refused.status != 412:
-        return refused
-    current = refused.problem.get("current")
+@contextmanager
+def made_against(seen: object) -> Iterator[None]:
+    """Around a write on top of ``seen``, what its author has read: a 412 says what has changed since then."""
+    try:
+        yield
+    except Refused as refused:
+        if refused.status == 412:
+            refused.explained(_since(seen, refused.problem.get("current")))
+        raise
+
+
+def _since(seen: object, current: object) -> list[str]:
     if current is None:
-        return refused.explained(["it does not exist any more"])
+        return ["it does not exist any more"]
     # A conflict list or an ETag of one's own is not what the author had in mind.
     changed = differences(_bare(seen), _bare(current))
     lines = ["changed since it was read (then → now):", *changed[:DIFFERENCES_SHOWN_MAX]] if changed else []
-    return refused.explained([*lines, "look at it again and repeat the command if you still want it"])
+    return [*lines, "look at it again and repeat the command if you still want it"]
 
 
 def _bare(document: object) -> object:

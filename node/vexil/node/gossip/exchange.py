@@ -169,7 +169,9 @@ class Exchange:
         refused = project.stopped.intersection(self._host.stranded.incarnations)
         lacking = [i for i in refused if theirs.get(i, 0) > replica.known(i)]
         has = version_vector.join(theirs, peer.vv.get(project.name, {}))
-        if not lacking or author in lacking or not version_vector.covers(has, replica.floor):
+        # What the peer does not name is perhaps retired there, and then it has all of it: its snapshot tells.
+        named = {i: seq for i, seq in replica.floor.items() if i in has}
+        if not lacking or author in lacking or not version_vector.covers(has, named):
             return
         if self.on_behind is not None:
             await self.on_behind(peer, project)

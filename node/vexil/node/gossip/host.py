@@ -114,6 +114,9 @@ class Host(Protocol):
     def levelled(self, *, asked_s: float) -> None:
         """An exchange that began at ``asked_s`` has brought all that a peer had."""
 
+    def is_astray(self, seen: Mapping[int, int]) -> bool:
+        """Whether a `_system` of the vector ``seen`` holds changes that nobody takes: written after an eviction."""
+
     async def admit_member(
         self, *, node: str, region: str, registration: str, peer_url: str, http_url: str
     ) -> None:

@@ -142,6 +142,10 @@ class Message:
         """A version vector."""
         return _vv(self._members.get(name), name)
 
+    def vv_or(self, name: str, default: Mapping[int, int]) -> Mapping[int, int]:
+        """A version vector, or ``default`` if there is none."""
+        return self.vv(name) if name in self._members else default
+
     def ages(self, name: str) -> dict[str, int]:
         """Per slot an age in milliseconds."""
         value = self._map(name)

@@ -60,6 +60,8 @@ class Past:
         self._retention_ms = retention_days * DAY_MS
         self._wanted: dict[str, None] = {}
         self._wake = trio.Event()
+        self.followed: set[str] = set()
+        """Projects of whose history all that is to be had has come, since the start."""
 
     def want(self, project: str) -> None:
         """The project's log does not begin at its beginning: fetch what is before it."""
@@ -79,7 +81,9 @@ class Past:
                     complete = project is None or await self.fetch(project)
                 except StoreError:  # counted where the store is watched; what was written stays
                     complete = False
-                if not complete:
+                if complete:
+                    self.followed.add(name)
+                else:
                     self._wanted[name] = None
             if self._wanted:
                 self._wake.set()

@@ -34,6 +34,8 @@ class Peer:
     registration: str = ""
     interval_s: float = 1.0
     """How often digests are due; contacts that come closer together (pushes) do not make a pause suspicious."""
+    known_s: float | None = None
+    """Since when this process knows it as a member."""
     heard_s: float | None = None
     unreachable: bool = False
     """Our last call to it brought nothing, and it has not been heard since."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import trio
@@ -31,6 +31,8 @@ PUSH: Final = "push"
 MEMBER_UNKNOWN: Final = "member.unknown"
 """The caller is not a member here; perhaps we have not heard of it yet."""
 MEMBER_EVICTED: Final = "member.evicted"
+MEMBER_ASTRAY: Final = "member.astray"
+"""The caller comes with the state of a node that was evicted and did not know it."""
 MEMBER_REPLACED: Final = "member.replaced"
 """As evicted, and somebody else is the slot's member now."""
 MEMBER_EXISTS: Final = "member.exists"
@@ -111,10 +113,13 @@ class PeerService:
             raise PeerRefused("node.not_ready", "this node is not a member itself")
         if caller.node == self._host.identity.node:
             raise PeerRefused(MEMBER_EXISTS, f"{caller.node} runs: it is who you are asking")
+        registration = message.text_or("as", "")
+        if not self._host.is_member(caller.node, registration):
+            self._refuse_strangers_state(caller, message.vv_or("seen", {}))
         await self._host.admit_member(
             node=caller.node,
             region=caller.region,
-            registration=message.text_or("as", ""),
+            registration=registration,
             peer_url=message.text("peer_url", limit_bytes=messages.URL_BYTES_MAX),
             http_url=message.text("http_url", limit_bytes=messages.URL_BYTES_MAX),
         )
@@ -125,6 +130,17 @@ class PeerService:
                 "projects": {n: messages.flat_vv(p.replica.vv) for n, p in self._host.projects.items()},
             }
         )
+
+    def _refuse_strangers_state(self, caller: PeerIdentity, seen: Mapping[int, int]) -> None:
+        """Who asks comes with a state of its own: it may not hold what an evicted node has written since.
+
+        A sponsor that does not know of its eviction has given it away. Nobody takes it from there, and nobody may take
+        it by this door: the caller begins anew. Raises PeerRefused.
+        """
+        if self._host.is_astray(seen):
+            raise PeerRefused(
+                MEMBER_ASTRAY, f"{caller.node} has the state of an evicted node: it begins anew"
+            )
 
     def _digest(self, caller: PeerIdentity, message: Message, size: int) -> bytes:
         told = message.hashes("projects")

@@ -94,6 +94,8 @@ class _Served:
     hlc: int
     taken_s: float = field(default_factory=trio.current_time)
     asked_s: float = field(default_factory=trio.current_time)
+    read: bool = False
+    """Its last page has been sent. It is kept all the same, in case that was lost, unless its place is needed."""
 
     @property
     def expired(self) -> bool:
@@ -152,6 +154,9 @@ class SnapshotService:
             # It begins again: nobody reads the old one.
             self._close(number)
         if len(self._served) >= CUTS_SERVED_MAX:
+            # Whoever has just read to the end does not keep the next one waiting.
+            self._close(next((n for n, s in self._served.items() if s.read), 0))
+        if len(self._served) >= CUTS_SERVED_MAX:
             raise PeerRefused("node.busy", f"{CUTS_SERVED_MAX} snapshots are being read here")
         number, served = self._take(caller, project)
         complete = False
@@ -207,6 +212,7 @@ class SnapshotService:
             page, following = key_page(served.keys, cursor.skip, page_bytes)
         else:
             raise Malformed(f"part: {part!r} is no part of a snapshot")
+        served.read = served.read or (part == KEYS and following is None)
         self._host.count_bytes("sent", "payload", len(page))
         members: dict[str, object] = {"page": page, "more": following is not None}
         if following is not None:

@@ -202,6 +202,14 @@ def test_a_flag_that_was_made_and_deleted_stays_deleted() -> None:
     assert (returner.here.has("g"), returner.reasons) == (False, [])
 
 
+def test_a_delete_of_a_flag_whose_create_is_parked_is_parked_too() -> None:
+    returner = of_the_cluster(None, creates_g, creates_g)
+    returner.away.delete("g")
+    returner.back()
+    assert returner.here.has("g")
+    assert returner.reasons == ["exists", "gone"]
+
+
 def test_a_flag_that_was_deleted_and_made_anew_is_made_anew() -> None:
     returner = Returner(FLAG)
     returner.away.delete()

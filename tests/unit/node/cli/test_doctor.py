@@ -9,6 +9,7 @@ import pytest
 
 from tests.unit.node.cli.fake_node import FakeCluster, answer, problem
 from tests.unit.node.cli.test_status import STATUS, status_of
+from vexil.node.cli.findings import UNHEARD_MS_MAX
 
 BLOCKED = [{"node": "ap-9", "registration": "aa", "since": "2026-01-01T00:00:00Z", "waited_ms": 9}]
 REPAIR = {
@@ -25,6 +26,12 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
     ("links.cut", {"links_cut": [["eu-1", "us"]]}, "eu-1 and us", "/api/v1/dev/links"),
     ("region.stale", {"stale_regions": ["us", "ap"]}, "us, ap", "network"),
     ("member.unheard", {"members": [{"node": "ap-9", "state": "unheard"}]}, "ap-9", "vexil member evict ap-9"),
+    (
+        "member.unheard",
+        {"members": [{"node": "ap-9", "state": "unheard", "known_ms": UNHEARD_MS_MAX}]},
+        "never heard ap-9",
+        "vexil member evict ap-9",
+    ),
     ("member.unreachable", {"members": [{"node": "ap-9", "state": "unreachable"}]}, "ap-9", "evict ap-9"),
     ("garbage.blocked", {"garbage": {"demo": {"blocked_by": BLOCKED}}}, "ap-9 since 2026", "evict ap-9"),
     (
@@ -53,6 +60,19 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
 NOTES: list[tuple[str, dict[str, Any], str]] = [
     ("repair", {"repairs": [REPAIR]}, "flag/a description: 1: 'x' → 1: 'y'"),
     ("member.suspected", {"members": [{"node": "ap-9", "state": "suspected"}]}, "ap-9"),
+    (
+        "member.new",
+        {"members": [{"node": "ap-9", "state": "unheard", "known_ms": 3_000}]},
+        "not heard ap-9 yet",
+    ),
+    (
+        "member.new",
+        {
+            "members": [{"node": "ap-9", "region": "ap", "state": "unheard", "known_ms": 3_000}],
+            "stale_regions": ["ap"],
+        },
+        "not heard ap-9 yet",
+    ),
     ("node.returning", {"returning": {"changes": 9, "done": 4, "finished": False}}, "4 of 9"),
 ]
 
@@ -111,6 +131,20 @@ def test_what_is_only_worth_knowing_is_no_failure(
     assert what in finding["what"]
 
 
+@pytest.mark.parametrize("standing", ["evicted", "unknown"])
+def test_whom_the_others_refuse_is_not_asked_about_them(cluster: FakeCluster, standing: str) -> None:
+    refused = status_of(
+        "eu-1",
+        standing=standing,
+        members=[{"node": "ap-9", "region": "ap", "state": "unreachable"}],
+        stale_regions=["ap"],
+        garbage={"demo": {"blocked_by": BLOCKED}},
+    )
+    cluster["eu-1"].on("GET", STATUS, answer(refused))
+    _, (finding,) = found(cluster)
+    assert finding["code"] == "node.standing"
+
+
 def test_a_finished_return_is_silent(cluster: FakeCluster) -> None:
     returning = {"changes": 9, "done": 9, "finished": True}
     cluster["eu-1"].on("GET", STATUS, answer(status_of("eu-1", returning=returning)))
@@ -124,6 +158,15 @@ def test_a_node_that_cannot_be_reached_is_found(pair: FakeCluster) -> None:
     assert exit_code == 1
     assert (finding["code"], finding["where"]) == ("node.unreachable", "eu-1")
     assert "vexil member evict" in finding["do"]
+
+
+def test_a_node_that_is_evicted_already_need_not_be_reached(pair: FakeCluster) -> None:
+    pair["eu-1"].down = True
+    evicted = [{"node": "eu-1", "region": "eu", "state": "evicted"}]
+    pair["us-1"].on("GET", STATUS, answer(status_of("us-1", members=evicted)))
+    exit_code, (finding,) = found(pair)
+    assert exit_code == 0
+    assert (finding["code"], finding["where"]) == ("node.gone", "eu-1")
 
 
 def test_no_node_at_all_is_told_for_each(pair: FakeCluster) -> None:
@@ -169,6 +212,14 @@ def test_nothing_that_a_node_says_breaks_it(cluster: FakeCluster, junk: object) 
         {"projects": {"demo": junk}},
         {"garbage": {"demo": {"blocked_by": junk}}},
         {"alarms": {"x": junk}},
+        {
+            "members": [{"node": junk, "region": junk, "state": "unheard", "known_ms": junk}],
+            "stale_regions": [junk],
+        },
+        {
+            "members": [{"node": junk, "region": junk, "state": "unheard", "known_ms": 1}],
+            "stale_regions": [junk],
+        },
     ):
         cluster["eu-1"].on("GET", STATUS, answer(status_of("eu-1", **inner)))
         assert cluster.run("doctor").exit_code in {0, 1}

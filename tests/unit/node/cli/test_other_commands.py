@@ -166,6 +166,11 @@ ENTRY = {
     "fields": [
         {"kind": "flag", "name": "banner", "field": "exists", "before": {"epoch": 1}, "after": {"epoch": 1},
          "removed": False, "lost": False},
+        {"kind": "flag", "name": "old", "field": "exists", "before": {"epoch": 1}, "after": None,
+         "removed": True, "lost": False},
+        {"kind": "flag", "name": "old", "field": "epoch", "before": None, "after": 1, "removed": False, "lost": False},
+        {"kind": "flag", "name": "new", "field": "exists", "before": None, "after": {"epoch": 2, "type": "string"},
+         "removed": False, "lost": False},
         {"kind": "flag", "name": "banner", "field": "env/prod/enabled", "before": False, "after": True,
          "removed": False, "lost": True},
         {"kind": "flag", "name": "banner", "field": "tag/a", "before": True, "after": None, "removed": True,
@@ -185,6 +190,8 @@ def test_history_shows_who_what_and_what_lost(cluster: FakeCluster) -> None:
     assert result.stdout.splitlines() == [
         "2026-01-01T00:00:00.000Z  ann  eu/eu-1  00000000000000aa:7",
         "    “launch”",
+        "    flag old is deleted",
+        "    flag new is created",
         "    flag banner env/prod/enabled: false → true   ← lost",
         "    flag banner tag/a: true → (removed)",
     ]
@@ -220,6 +227,21 @@ def test_conflicts_show_every_live_value_and_mark_the_winner(cluster: FakeCluste
     assert lines[4].split() == ["-", "c:1", "(removed)", "cy", "ap", "T3"]
     assert lines[5] == "1 conflict"
     assert json.loads(cluster.run("conflicts", "--json").stdout) == {"items": [CONFLICT]}
+
+
+def test_an_edit_against_a_delete_is_told_in_words(cluster: FakeCluster) -> None:
+    edit = {
+        "change": "a:1",
+        "value": {"epoch": 1, "type": "boolean", "created": 7},
+        "author": "ann",
+        "time": "T1",
+    }
+    delete = {"change": "b:1", "value": None, "removed": True, "author": "bob", "time": "T2"}
+    review = {"id": "c1", "kind": "needs-review", "flag": "banner", "field": "exists", "winner": "a:1"}
+    cluster["eu-1"].on("GET", f"{PROJECT}/conflicts", page({**review, "siblings": [delete, edit]}))
+    lines = cluster.run("conflicts").stdout.splitlines()
+    assert lines[2].split() == ["-", "b:1", "(deleted)", "bob", "-", "T2"]
+    assert lines[3].split() == ["winner", "a:1", "(edited)", "ann", "-", "T1"]
 
 
 @pytest.mark.parametrize(

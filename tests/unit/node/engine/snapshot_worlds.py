@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
+import pytest
 import trio
 
 from tests.unit.node.engine.world import (
@@ -16,13 +17,17 @@ from tests.unit.node.engine.world import (
     Embedded,
     Place,
     Switchboard,
+    check_roots,
     make_shop,
     running,
+    sets,
     shop,
     write,
 )
 from tests.unit.node.engine.world import creates as creates_flag
 from vexil.node.engine import Engine
+from vexil.node.gossip import messages
+from vexil.node.gossip import snapshots as serving
 from vexil.node.gossip.peers import Peer
 from vexil.node.seams import (
     FoldEntry,
@@ -37,6 +42,7 @@ from vexil.node.seams import (
 EU = "eu-1"
 US = "us-1"
 FLAGS = 40
+SMALL_PAGE = 2_000
 
 Handle = Callable[[bytes], Awaitable[bytes]]
 Meddle = Callable[[str, dict[str, Any], Handle], Awaitable[bytes]]
@@ -212,3 +218,30 @@ async def two(
         wire.asked.clear()
         yield both
         nursery.cancel_scope.cancel()
+
+
+def make_pages_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every snapshot have many pages."""
+    monkeypatch.setattr(serving, "PAGE_BYTES", SMALL_PAGE)
+    monkeypatch.setattr(messages, "PAGE_BYTES_MIN", 100)
+
+
+async def checkpoints(both: Two) -> list[int]:
+    """Of which numbers ``us-1`` has folds of the project."""
+    return list((await both.us.seams.store.fold_checkpoints())["shop"])
+
+
+def own_checkpoint(both: Two) -> int:
+    """The one that its row names."""
+    assert both.us.writer is not None
+    return both.us.writer.checkpoint("shop")
+
+
+async def nothing_has_happened(both: Two, before: object) -> None:
+    """The old state, nothing staged, and the node takes writes."""
+    assert state(both.us) == before
+    check_roots(both.us)
+    assert shop(both.us).flag_keys() == ["first"]
+    assert not shop(both.us).merging
+    assert await checkpoints(both) == [own_checkpoint(both)]
+    await write(both.us, sets("first", "description", "still here"))

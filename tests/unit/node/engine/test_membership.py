@@ -33,8 +33,10 @@ from vexil.node.engine import Engine
 from vexil.node.engine_types import MustReturn
 from vexil.node.gossip import messages
 from vexil.node.gossip.messages import Message
+from vexil.node.gossip.service import MEMBER_ASTRAY
 from vexil.node.membership import eviction
-from vexil.node.seams import PeerIdentity, PeerRefused
+from vexil.node.seams import PeerError, PeerIdentity, PeerRefused
+from vexil.node.snapshots import BelowFloor
 
 US_1 = PeerIdentity("us-1", "us")
 FIRST, SECOND = "00000000000000aa", "00000000000000bb"
@@ -245,6 +247,52 @@ async def test_half_a_join_is_given_up_and_nothing_of_it_is_kept(autojump_clock:
                 member = engine.directory.members["us-1"]
                 assert member.holds(joined.registration)
                 assert set(member.evicted) == {joiner.registration}
+
+
+@pytest.mark.parametrize("told", [BelowFloor("_system", ours=True), PeerRefused(MEMBER_ASTRAY)])
+async def test_half_a_join_that_no_other_sponsor_can_complete_is_given_up_at_once(
+    autojump_clock: object, told: PeerError
+) -> None:
+    async def live() -> None:
+        async with node() as (place, engine):
+            for number in range(200):
+                await write(engine, creates(f"f{number}"))
+            joiner = Place("us-1", board=place.board, seeds=("p://eu-1",), embedded=True).engine()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(joiner.run)
+                with trio.fail_after(10):
+                    while not joiner.system.replica.vv:  # noqa: ASYNC110 - it looks at an engine from outside
+                        await trio.sleep(0.0001)
+                # Its sponsor and what that had alone are lost, and the others have gone on without.
+                del place.board.engines["p://eu-1"]
+                if isinstance(told, BelowFloor):
+                    joiner.snapshot_ended("_system", "eu-2", "failed", told)
+                else:
+                    joiner.call_failed("eu-2", "join", told)
+                await trio.sleep(1)
+
+    with pytest.raises(MustReturn) as must:
+        await live()
+    assert must.value.keep is False
+
+
+async def test_a_member_that_starts_does_not_take_its_state_for_half_a_join(autojump_clock: object) -> None:
+    async with node() as (place, _):
+        other = Place("us-1", board=place.board, seeds=("p://eu-1",), embedded=True)
+        async with running(other.engine()):
+            pass
+    del place.board.engines["p://eu-1"]
+    again = other.engine()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(again.run)
+        while not again.system.replica.vv:
+            await trio.lowlevel.checkpoint()
+        assert not again.ready
+        again.enrolment.below_floor()
+        with trio.fail_after(60):
+            await again.until_ready()
+        assert again.enrolment.standing == "member"
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_state_without_a_row_is_kept_when_it_is_given_up(autojump_clock: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -20,6 +20,7 @@ from tests.unit.node.engine.world import (
     state_of,
     write,
 )
+from vexil.crdt.change import Change
 from vexil.node.engine import Engine
 from vexil.node.gossip import exchange, loops, service
 from vexil.node.seams import PeerIdentity
@@ -38,6 +39,11 @@ async def two_nodes(*, digests: bool = False) -> AsyncIterator[tuple[Place, Engi
             await trio.sleep(3)
             assert state_of(other) == state_of(engine)
             yield near, engine, far, other
+
+
+async def bring(other: Engine, engine: Engine, changes: Sequence[Change], *, project: str = SHOP) -> None:
+    """``engine`` (eu-1) seems to push to ``other`` what it does not have itself."""
+    await push(other, changes, project=project, caller=EU_1, registration=engine.registration)
 
 
 def queued_bytes(engine: Engine, peer: str) -> int:
@@ -93,13 +99,7 @@ async def test_wanted_pulls_are_bounded_and_the_others_come_with_a_digest(
     async with two_nodes() as (_, engine, _, other):
         names = [SHOP, "a", "b", "c"]
         for name in names:
-            await push(
-                other,
-                [Stranger().create("theirs")],
-                project=name,
-                caller=EU_1,
-                registration=engine.registration,
-            )
+            await bring(other, engine, [Stranger().create("theirs")], project=name)
             assert engine.open_project(name) is not None
         for name in names:
             engine.loops.want_pull("eu-2", name)
@@ -109,13 +109,7 @@ async def test_wanted_pulls_are_bounded_and_the_others_come_with_a_digest(
         assert state_of(engine) == state_of(other)
         # And there is room again.
         for name in ("d", "e"):
-            await push(
-                other,
-                [Stranger().create("theirs")],
-                project=name,
-                caller=EU_1,
-                registration=engine.registration,
-            )
+            await bring(other, engine, [Stranger().create("theirs")], project=name)
             assert engine.open_project(name) is not None
             engine.loops.want_pull("eu-2", name)
         await trio.sleep(5)
@@ -130,7 +124,7 @@ async def test_a_pull_asks_for_so_many_pages_and_the_next_one_goes_on_from_there
         theirs = Stranger()
         for n in range(8):
             theirs.create(f"f{n}")
-        await push(other, theirs.log, caller=EU_1, registration=engine.registration)
+        await bring(other, engine, theirs.log)
         peer = engine.peers["eu-2"]
         reached = []
         for _ in range(3):
@@ -152,13 +146,7 @@ async def test_heads_in_one_digest_are_bounded_and_the_rest_comes_with_later_one
     async with two_nodes() as (_, engine, _, other):
         names = [SHOP, "a", "b", "c"]
         for name in names:
-            await push(
-                other,
-                [Stranger().create("theirs")],
-                project=name,
-                caller=EU_1,
-                registration=engine.registration,
-            )
+            await bring(other, engine, [Stranger().create("theirs")], project=name)
         await trio.sleep(10)
         level, fresh = [], []
         for _ in names:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from random import Random
 
 import pytest
 import trio
@@ -22,14 +23,17 @@ from tests.unit.node.engine.world import (
     shop,
     write,
 )
-from vexil.chaos.simulated_store import SimulatedStore
+from vexil.chaos.simulated_store import SimulatedRegion, SimulatedStore
 from vexil.crdt import hlc as hlcs
+from vexil.crdt.change import Change
+from vexil.crdt.replica import Replica
 from vexil.node import errors
 from vexil.node.engine import Engine
 from vexil.node.engine_types import Written
-from vexil.node.idempotency import COMPLETE_WAIT_S
-from vexil.node.recall import RECENT_BATCH
-from vexil.node.seams import HistoryRow, StoreUnavailable
+from vexil.node.idempotency import COMPLETE_WAIT_S, KEPT_MS
+from vexil.node.project import Project
+from vexil.node.recall import HISTORY_WAIT_S, RECENT_BATCH, Recall
+from vexil.node.seams import HistoryRow, LogRecord, StoreUnavailable
 
 KEY = ("key-1", b"the body's hash")
 
@@ -161,6 +165,72 @@ async def test_keys_on_several_pages_of_the_log_stand_for_their_first_changes_ag
         await shop(engine).idempotency.until_complete()
         found = [shop(engine).idempotency.lookup(f"k{n}") for n in range(count)]
         assert [f.dot for f in found if f is not None] == [c.dot for c in changes]
+
+
+# -- history that is yet to follow
+
+
+class Behind:
+    """A reading of a log whose history is yet to come, as long as ``coming`` says so."""
+
+    def __init__(self, *, newest_ms: int = 0) -> None:
+        self.wall_ms = 1_700_000_000_000
+        self.stranger = Stranger(hlc_ms=newest_ms or self.wall_ms)
+        self.store = SimulatedRegion(Random(1)).connect("eu-1")
+        self.project = Project(SHOP, Replica(), on_defect=lambda *_: None)
+        self.coming = True
+
+    async def has(self, *changes: Change) -> None:
+        await self.store.write_past(SHOP, [LogRecord(SHOP, *c.dot, c.raw) for c in changes])
+
+    async def run(self) -> None:
+        recall = Recall(
+            self.store,
+            {SHOP: self.project},
+            wall_ms=self.wall_ms,
+            believed=hlcs.HLC_MAX,
+            rng=Random(2),
+            on_failure=lambda error: pytest.fail(str(error)),
+            follows=lambda name: name == SHOP and self.coming,
+        )
+        await recall.run()
+
+
+async def test_keys_that_came_with_a_snapshot_are_waited_for_until_its_history_has_followed(
+    autojump_clock: object,
+) -> None:
+    behind = Behind()
+    before = behind.stranger.write(flag_writes("a"), idempotency=KEY)
+    since = behind.stranger.write(flag_writes("b"), idempotency=("since", b"y"))
+    await behind.has(since)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(behind.run)
+        await trio.sleep(HISTORY_WAIT_S / 3)
+        assert not behind.project.idempotency.complete
+        await behind.has(before)
+        behind.coming = False
+        await trio.sleep(HISTORY_WAIT_S / 3)
+        assert behind.project.idempotency.complete
+        found = [behind.project.idempotency.lookup(key) for key in (KEY[0], "since")]
+        assert [f.dot for f in found if f is not None] == [before.dot, since.dot]
+
+
+async def test_history_that_does_not_come_is_not_waited_for_for_ever(autojump_clock: object) -> None:
+    behind = Behind()
+    began_s = trio.current_time()
+    await behind.run()
+    assert behind.project.idempotency.complete
+    assert HISTORY_WAIT_S <= trio.current_time() - began_s < HISTORY_WAIT_S + 10
+
+
+async def test_a_log_that_goes_back_for_longer_than_keys_are_kept_needs_no_more_history(
+    autojump_clock: object,
+) -> None:
+    behind = Behind(newest_ms=1_700_000_000_000 - KEPT_MS - 1)
+    await behind.has(behind.stranger.create("old"))
+    began_s = trio.current_time()
+    await behind.run()
+    assert trio.current_time() - began_s < 1
 
 
 # -- stamps: all that was loaded is below what is written, before the log has been read

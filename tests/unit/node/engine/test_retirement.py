@@ -7,10 +7,21 @@ import trio
 from trio.testing import MockClock
 
 from tests.unit.node.engine.clusters import Cluster, cluster, level, until
-from tests.unit.node.engine.world import SHOP, Stranger, creates, flag_writes, shop, write
+from tests.unit.node.engine.world import (
+    EU_2,
+    SHOP,
+    Stranger,
+    creates,
+    flag_writes,
+    make_shop,
+    node,
+    push,
+    shop,
+    write,
+)
 from vexil.crdt.change import NO_GENERATION, Change
 from vexil.crdt.pen import CellWrite
-from vexil.crdt.schema import CURRENT, member_object
+from vexil.crdt.schema import CURRENT, RETIRED_OBJECT, member_object, retired_field
 from vexil.node import membership, retirement
 from vexil.node.authoring.intent import Intent
 from vexil.node.engine import Engine
@@ -165,3 +176,29 @@ async def test_a_beginning_that_names_no_incarnation_ends_none(
 
         await until(everybody_has_it)
         assert found["ap-1"].incarnation not in eu.caretaker.retirement.ended()
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["one after the other", "in one batch"])
+async def test_what_waits_for_an_incarnation_that_has_ended_without_it_is_no_fork(
+    autojump_clock: MockClock, *, together: bool
+) -> None:
+    """A node is evicted while it is cut off: of what it sent last something has not come, and comes no more."""
+    evicted, other = Stranger(0xE1), Stranger(0xA1)
+    first, _, third = (evicted.create(key) for key in "abc")
+    other.replica.apply(first)
+    end = other.write([CellWrite(RETIRED_OBJECT, NO_GENERATION, retired_field(0xE1), 1)])
+    async with node() as (_, engine):
+        await make_shop(engine, members=(EU_2,))
+        await push(engine, [first])
+        if together:
+            await push(engine, [third, end])
+        else:
+            await push(engine, [third])
+            assert list(shop(engine).waiting) == [third.dot]
+            await push(engine, [end])
+        await push(engine, [other.create("d")])
+        assert not shop(engine).waiting
+        assert shop(engine).flag_keys() == ["a", "d"]
+        assert (engine.alarms.forks, engine.alarms.aside_count) == (0, 0)
+        await push(engine, [third])
+        assert engine.alarms.forks == 1, "whoever still sends it has another history"

@@ -268,7 +268,8 @@ async def test_a_change_that_only_the_log_has_told_of_is_as_durable_as_the_log(
     async with known_by_its_key_only() as (_, there, first):
         began = trio.current_time()
         again = await write(there, creates("a"), idempotency=KEY, durability=asked)
-        assert trio.current_time() - began == pytest.approx(RETRY_WAIT_MS / 1000)
+        # A little more: the keys of the log are read behind readiness.
+        assert trio.current_time() - began == pytest.approx(RETRY_WAIT_MS / 1000, abs=1)
         assert (again.dot, again.replayed, again.durability) == (first.dot, True, "region")
 
 

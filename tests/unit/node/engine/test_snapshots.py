@@ -8,48 +8,34 @@ import msgpack
 import pytest
 import trio
 
-from tests.unit.node.engine.snapshot_worlds import FLAGS, FailingStore, Handle, Two, state, two
+from tests.unit.node.engine.snapshot_worlds import (
+    FLAGS,
+    FailingStore,
+    Handle,
+    Two,
+    checkpoints,
+    make_pages_small,
+    own_checkpoint,
+    state,
+    two,
+)
 from tests.unit.node.engine.store_worlds import StoppingStore
 from tests.unit.node.engine.world import (
-    EU_2,
-    FLAG,
-    SHOP,
     check_roots,
     creates,
-    node,
-    register,
     sets,
     shop,
     write,
 )
-from vexil.crdt.snapshot_page import decode_page
 from vexil.node import snapshots as taking
-from vexil.node.engine import Engine
-from vexil.node.gossip import messages, snapshot_source
-from vexil.node.gossip import snapshots as serving
-from vexil.node.gossip.messages import Message
-from vexil.node.seams import PeerError, PeerIdentity, PeerNonsense, PeerRefused, PeerUnreachable, StoreError
+from vexil.node.seams import StoreError
 from vexil.node.upkeep import DROP_STALE_AFTER_S
-
-SMALL_PAGE = 2_000
 
 
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """A snapshot of many pages, so that things can happen between them."""
-    monkeypatch.setattr(serving, "PAGE_BYTES", SMALL_PAGE)
-    monkeypatch.setattr(messages, "PAGE_BYTES_MIN", 100)
-
-
-async def checkpoints(both: Two) -> list[int]:
-    """Of which numbers ``us-1`` has folds of the project."""
-    return list((await both.us.seams.store.fold_checkpoints())["shop"])
-
-
-def own_checkpoint(both: Two) -> int:
-    """The one that its row names."""
-    assert both.us.writer is not None
-    return both.us.writer.checkpoint("shop")
+    make_pages_small(monkeypatch)
 
 
 def pages_of(both: Two, part: str = "objects") -> int:
@@ -123,245 +109,6 @@ async def test_idempotency_keys_come_with_it(autojump_clock: object) -> None:
         again = await write(both.us, creates("keyed"), idempotency=("k", b"f"))
         assert again.replayed
         assert again.change_id == first.change_id
-
-
-Alter = Any
-
-
-def truncated(answer: dict[str, Any]) -> None:
-    answer["page"] = answer["page"][:-1]
-
-
-def altered(answer: dict[str, Any]) -> None:
-    page = msgpack.unpackb(answer["page"])
-    fields = page[0][1][0][2]
-    cell = msgpack.unpackb(fields[1])
-    cell[2] += 1
-    fields[1] = msgpack.packb(cell)
-    answer["page"] = msgpack.packb(page)
-
-
-def ahead_of_its_vector(answer: dict[str, Any]) -> None:
-    page = msgpack.unpackb(answer["page"])
-    fields = page[0][1][0][2]
-    cell = msgpack.unpackb(fields[1])
-    cell[1] = 1 << 40
-    fields[1] = msgpack.packb(cell)
-    answer["page"] = msgpack.packb(page)
-
-
-def without_a_cell(answer: dict[str, Any]) -> None:
-    page = msgpack.unpackb(answer["page"])
-    del page[0][1][0][2][:2]
-    answer["page"] = msgpack.packb(page)
-
-
-def without_an_object(answer: dict[str, Any]) -> None:
-    page = msgpack.unpackb(answer["page"])
-    del page[0]
-    answer["page"] = msgpack.packb(page)
-
-
-def an_object_twice(answer: dict[str, Any]) -> None:
-    page = msgpack.unpackb(answer["page"])
-    page.append(page[0])
-    answer["page"] = msgpack.packb(page)
-
-
-def empty(answer: dict[str, Any]) -> None:
-    answer["page"] = b"\x90"
-
-
-def standing_still(answer: dict[str, Any]) -> None:
-    answer["more"], answer["after"], answer["at"] = True, b"", 0
-
-
-def cut_short(answer: dict[str, Any]) -> None:
-    answer["more"] = False
-
-
-def without_a_cursor(answer: dict[str, Any]) -> None:
-    answer["more"] = True
-    answer.pop("after", None)
-
-
-BROKEN = [
-    truncated,
-    altered,
-    ahead_of_its_vector,
-    without_a_cell,
-    without_an_object,
-    an_object_twice,
-    empty,
-    standing_still,
-    cut_short,
-    without_a_cursor,
-]
-
-
-@pytest.mark.parametrize("alter", BROKEN)
-async def test_a_broken_page_changes_nothing(autojump_clock: object, alter: Alter) -> None:
-    async with two() as both:
-        before = state(both.us)
-        pages = 0
-
-        async def meddle(method: str, request: dict[str, Any], hand_on: Handle) -> bytes:
-            nonlocal pages
-            raw = await hand_on(msgpack.packb(request))
-            if method == "snapshot" and request.get("part") == "objects":
-                pages += 1
-                if pages == 3:
-                    answer = msgpack.unpackb(raw)
-                    alter(answer)
-                    return bytes(msgpack.packb(answer))
-            return raw
-
-        both.wire.meddle = meddle
-        with pytest.raises(PeerNonsense):
-            await both.pull()
-        assert pages >= 3
-        await nothing_has_happened(both, before)
-        both.wire.meddle = None
-        await both.pull()
-        assert both.same()
-
-
-async def nothing_has_happened(both: Two, before: object) -> None:
-    """The old state, nothing staged, and the node takes writes."""
-    assert state(both.us) == before
-    check_roots(both.us)
-    assert shop(both.us).flag_keys() == ["first"]
-    assert not shop(both.us).merging
-    assert await checkpoints(both) == [own_checkpoint(both)]
-    await write(both.us, sets("first", "description", "still here"))
-
-
-@pytest.mark.parametrize("member", ["header_bytes", "objects", "keys", "cut"])
-@pytest.mark.parametrize("wrong", [-1, 0, 1, 10**9, 1 << 63, "x", None])
-async def test_a_manifest_that_is_not_true_changes_nothing(
-    autojump_clock: object, member: str, wrong: object
-) -> None:
-    async with two() as both:
-        before = state(both.us)
-        told = []
-
-        async def meddle(method: str, request: dict[str, Any], hand_on: Handle) -> bytes:
-            answer = msgpack.unpackb(await hand_on(msgpack.packb(request)))
-            if method == "snapshot" and "cut" not in request:
-                told.append((answer[member], wrong))
-                answer[member] = wrong
-            return bytes(msgpack.packb(answer))
-
-        both.wire.meddle = meddle
-        try:
-            await both.pull()
-        except PeerError:
-            await nothing_has_happened(both, before)
-        else:
-            assert [wrong] == [true for true, _ in told]
-
-
-async def test_a_page_of_another_place_changes_nothing(autojump_clock: object) -> None:
-    async with two() as both:
-        before = state(both.us)
-        kept: list[bytes] = []
-
-        async def meddle(method: str, request: dict[str, Any], hand_on: Handle) -> bytes:
-            raw = await hand_on(msgpack.packb(request))
-            if method == "snapshot" and request.get("part") == "objects":
-                kept.append(raw)
-                if len(kept) == 4:
-                    answer, earlier = msgpack.unpackb(raw), msgpack.unpackb(kept[1])
-                    return bytes(msgpack.packb({**answer, "page": earlier["page"]}))
-            return raw
-
-        both.wire.meddle = meddle
-        with pytest.raises(PeerNonsense):
-            await both.pull()
-        await nothing_has_happened(both, before)
-
-
-async def test_a_peer_that_never_comes_to_an_end_is_left(
-    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with two() as both:
-        before = state(both.us)
-        monkeypatch.setattr(snapshot_source, "BYTES_MAX", 10_000)
-        with pytest.raises(PeerNonsense, match="more than"):
-            await both.pull()
-        await nothing_has_happened(both, before)
-
-
-async def test_lost_pages_are_asked_for_again_from_where_it_was(autojump_clock: object) -> None:
-    async with two() as both:
-        lost = 0
-
-        async def meddle(method: str, request: dict[str, Any], hand_on: Handle) -> bytes:
-            nonlocal lost
-            raw = await hand_on(msgpack.packb(request))
-            if method == "snapshot" and "cut" in request and len(both.wire.asked) % 3:
-                lost += 1
-                raise PeerUnreachable("the answer is lost")
-            return raw
-
-        both.wire.meddle = meddle
-        await both.pull()
-        assert lost
-        assert both.same()
-        assert sum("cut" not in request for request in both.wire.asked) == 1
-
-
-async def test_a_peer_that_has_begun_anew_is_asked_for_a_new_cut(autojump_clock: object) -> None:
-    async with two() as both:
-        pages = 0
-
-        async def meddle(method: str, request: dict[str, Any], hand_on: Handle) -> bytes:
-            nonlocal pages
-            if method == "snapshot" and request.get("part") == "objects":
-                pages += 1
-                if pages == 4:
-                    raise PeerRefused("snapshot.expired", "who are you")
-            return await hand_on(msgpack.packb(request))
-
-        both.wire.meddle = meddle
-        await both.pull()
-        assert both.same()
-        assert sum("cut" not in request for request in both.wire.asked) == 2
-        assert await checkpoints(both) == [own_checkpoint(both)]
-
-
-async def test_a_peer_that_never_keeps_a_cut_is_not_asked_for_ever(autojump_clock: object) -> None:
-    async with two() as both:
-        before = state(both.us)
-
-        async def meddle(method: str, request: dict[str, Any], hand_on: Handle) -> bytes:
-            if method == "snapshot" and "cut" in request:
-                raise PeerRefused("snapshot.expired", "who are you")
-            return await hand_on(msgpack.packb(request))
-
-        both.wire.meddle = meddle
-        with pytest.raises(PeerRefused):
-            await both.pull()
-        assert sum("cut" not in request for request in both.wire.asked) == taking.BEGINNINGS_MAX
-        await nothing_has_happened(both, before)
-
-
-async def test_a_cut_is_dropped_when_nobody_reads_it(autojump_clock: object) -> None:
-    async with two() as both:
-
-        async def meddle(method: str, request: dict[str, Any], hand_on: Handle) -> bytes:
-            if method == "snapshot" and request.get("part") == "objects":
-                raise PeerRefused("project.refused", "no")
-            return await hand_on(msgpack.packb(request))
-
-        both.wire.meddle = meddle
-        with pytest.raises(PeerRefused):
-            await both.pull()
-        assert both.eu.peer_service.snapshots.open_cuts > 0
-        await trio.sleep(2 * serving.CUT_KEPT_S)
-        assert both.eu.peer_service.snapshots.open_cuts == 0
-        with shop(both.eu).replica.cut() as cut:
-            assert not cut.changed
 
 
 @pytest.mark.parametrize("spared", [0, 3])
@@ -505,82 +252,6 @@ async def _first(nursery: trio.Nursery, *events: trio.Event) -> None:
         for event in events:
             waiting.start_soon(one, event)
     nursery.cancel_scope.cancel()
-
-
-async def begin(engine: Engine, caller: PeerIdentity = EU_2, project: str = SHOP) -> Message:
-    """A new cut."""
-    return await ask(engine, caller, project=project)
-
-
-async def ask(engine: Engine, caller: PeerIdentity = EU_2, **members: object) -> Message:
-    """One request for a snapshot. Raises PeerRefused."""
-    raw = await engine.peer_service.serve(caller, "snapshot", messages.encode({"as": "", **members}))
-    return Message.decode(raw)
-
-
-async def test_as_many_cuts_are_kept_as_are_allowed_and_one_a_reader(autojump_clock: object) -> None:
-    async with node() as (_, engine):
-        readers = [PeerIdentity(f"ap-{n}", "ap") for n in range(serving.CUTS_SERVED_MAX + 1)]
-        for reader in readers:
-            await register(engine, reader)
-        for reader in readers[:-1]:
-            await begin(engine, reader)
-            await begin(engine, reader)
-        with pytest.raises(PeerRefused) as refused:
-            await begin(engine, readers[-1])
-        assert refused.value.code == "node.busy"
-        await trio.sleep(2 * serving.CUT_KEPT_S)
-        await begin(engine, readers[-1])
-        assert engine.peer_service.snapshots.open_cuts == 1
-
-
-async def test_a_cut_is_its_readers_alone(autojump_clock: object) -> None:
-    async with node() as (_, engine):
-        await register(engine, PeerIdentity("ap-1", "ap"))
-        cut = (await begin(engine)).integer("cut")
-        page: dict[str, Any] = {"project": SHOP, "cut": cut, "part": "header", "after": b"", "at": 0}
-        assert (await ask(engine, **page)).blob("page", limit_bytes=1 << 20)
-        for other in (
-            ask(engine, PeerIdentity("ap-1", "ap"), **page),
-            ask(engine, **{**page, "project": "_system"}),
-            ask(engine, **{**page, "cut": cut + 1}),
-        ):
-            with pytest.raises(PeerRefused) as refused:
-                await other
-            assert refused.value.code == "snapshot.expired"
-
-
-async def test_a_state_that_the_store_does_not_hold_is_not_given_away(autojump_clock: object) -> None:
-    async with node() as (place, engine):
-        place.region.available = False
-        await write(engine, creates("only here"), durability="node")
-        with pytest.raises(PeerRefused) as refused:
-            await begin(engine)
-        assert refused.value.code == "node.busy"
-        assert engine.peer_service.snapshots.open_cuts == 0
-        place.region.available = True
-        await trio.sleep(10)
-        assert (await begin(engine)).integer("objects") == 1
-
-
-async def test_a_cut_shows_one_instant_however_long_it_is_read(autojump_clock: object) -> None:
-    async with node() as (_, engine):
-        for number in range(30):
-            await write(engine, creates(f"f{number:02}", description="x" * 300))
-        told = await begin(engine)
-        cut = told.integer("cut")
-        names, cursor, more = [], (b"", 0), True
-        while more:
-            answer = await ask(
-                engine, project=SHOP, cut=cut, part="objects", after=cursor[0], at=cursor[1], page_bytes=500
-            )
-            names += [row.object for row in decode_page(answer.blob("page", limit_bytes=1 << 20))]
-            more = answer.flag("more")
-            if more:
-                cursor = (answer.blob("after", limit_bytes=1_000), answer.integer("at"))
-            await write(engine, creates(f"later{len(names):04}"))
-        assert sorted(set(names)) == [f"flag/f{number:02}" for number in range(30)]
-        assert len(names) == 30 * len(FLAG) + 30
 
 
 async def test_a_write_at_the_last_moment_is_in_cells_views_and_on_disk(

@@ -61,7 +61,7 @@ def whole(engine: Engine) -> dict[str, Any]:
         assert member["state"] in STATES
         assert member["incarnation"] is None or HEX_16.fullmatch(member["incarnation"])
         assert type(member["behind_changes"]) is int
-        for age in ("last_heard_ms", "behind_ms"):
+        for age in ("known_ms", "last_heard_ms", "behind_ms"):
             assert member[age] is None or (type(member[age]) is int and member[age] >= 0)
     for lags in told["lag_ms"].values():
         assert lags.keys() == {"p50", "p99", "max"}
@@ -116,7 +116,9 @@ async def test_ready_with_peers_in_every_state(autojump_clock: object) -> None:
         own = member(told, "eu-1")
         assert (own["state"], own["incarnation"]) == ("self", f"{engine.incarnation:016x}")
         assert (own["last_heard_ms"], own["behind_ms"], own["behind_changes"]) == (0, 0, 0)
+        assert own["known_ms"] is None
         assert member(told, "us-1")["last_heard_ms"] is None
+        assert member(told, "us-1")["known_ms"] < 1_000
         place.board.scripts["p://eu-2"] = deaf
         await hear(engine)
         await hear(engine, US_1)
@@ -126,6 +128,7 @@ async def test_ready_with_peers_in_every_state(autojump_clock: object) -> None:
         told = whole(engine)
         assert member(told, "us-1")["state"] == "unreachable"
         assert member(told, "us-1")["last_heard_ms"] == pytest.approx(2_000, abs=50)
+        assert member(told, "us-1")["known_ms"] >= 2_000
         silent = engine.peers["eu-2"]
         assert silent.heard_s is not None
         silent.interval_s, silent.heard_s = 1.0, silent.heard_s - 600  # its digests were due every second

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 import pytest
 import trio
 
-from tests.unit.node.engine.world import EU_2, SHOP, Stranger, node, push, shop, taking
+from tests.unit.node.engine.world import EU_2, SHOP, Stranger, deaf, node, push, shop, taking
 from vexil.crdt.change import Change
 from vexil.node import stranded
 from vexil.node.engine import Engine
 from vexil.node.engine_types import MustReturn
 from vexil.node.gossip import messages
 from vexil.node.gossip.messages import Message
+from vexil.node.gossip.peers import Peer
+from vexil.node.project import Project
 from vexil.node.seams import PeerIdentity
 from vexil.node.stranded import Stranded
 
@@ -101,6 +103,33 @@ async def test_whoever_is_told_its_own_name_in_an_answer_begins_anew(autojump_cl
 
     with pytest.raises(MustReturn):
         await live()
+
+
+@pytest.mark.parametrize("names", [True, False])
+async def test_the_state_of_a_peer_that_has_taken_it_is_taken_unless_the_peer_lacks_what_is_collected_here(
+    autojump_clock: object, names: bool
+) -> None:
+    async with node() as (place, engine):
+        third = Stranger(0xA3)
+        first = third.create("c")
+        await push(engine, [first, third.create("d")])
+        below, _ = await refuse_one(engine)
+        shop(engine).replica.advance_floor({OTHER: 1, 0xA3: 2})
+        taken: list[str] = []
+
+        async def take(peer: Peer, project: Project) -> None:
+            taken.append(project.name)
+
+        engine._exchange.on_behind = take
+        # An incarnation that is retired there is in no vector: the peer may have all of it.
+        heads = [AUTHOR, 1, below.chain, *((0xA3, 1, first.chain) if names else ())]
+
+        def peer(caller: PeerIdentity, method: str, message: Message) -> Mapping[str, object]:
+            return {**deaf(caller, method, message), "projects": {SHOP: [heads, "another root"]}}
+
+        place.board.scripts["p://eu-2"] = peer
+        await engine._exchange.sync(engine.peers["eu-2"])
+        assert taken == ([] if names else [SHOP])
 
 
 def test_of_too_many_the_latest_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
