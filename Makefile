@@ -19,11 +19,11 @@ PYTHON_CHECK := import sys; v = sys.version_info[:2]; \
   v > (3, 13) and sys.exit("Vexil is not tested on Python %d.%d yet. Say which: make PYTHON=python3.13" % v)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test check lint format-check types layers tidy format bench wheel-test lock clean
+.PHONY: help setup dev test check lint format-check types layers tidy format soak chaos-check bench wheel-test lock clean
 
 help: ## Print this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
-	@printf '\n  ARGS="..." is passed on by dev, test, bench and lock; PYTHON=... picks the interpreter of .venv\n'
+	@printf '\n  ARGS="..." is passed on by dev, test, soak, chaos-check, bench and lock; PYTHON=... picks the interpreter of .venv\n'
 
 setup: $(READY) ## Make or refresh .venv from requirements.lock
 
@@ -62,6 +62,12 @@ format: $(READY) ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+soak: $(READY) ## Simulate fresh worlds until told to stop (ARGS="--minutes 30"); prints seeds a minute
+	$(BIN)/vexil chaos sim --seeds fresh $(ARGS)
+
+chaos-check: $(READY) ## Plant every known bug and see that the simulation catches it (at most 40 minutes)
+	$(BIN)/vexil chaos check --planted $(ARGS)
+
 bench: $(READY) ## Run the benchmarks
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
@@ -75,6 +81,6 @@ lock: ## Renew requirements.lock from pyproject.toml (ARGS=--upgrade takes newer
 		--extra node --extra chaos --extra dev --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command 'make lock' $(ARGS) --output-file requirements.lock pyproject.toml
 
-clean: ## Remove environments, builds and caches (not .vexil, the data of `make dev`)
+clean: ## Remove environments, builds and caches (not .vexil, the data of `make dev`, nor chaos-artefacts)
 	rm -rf $(VENV) $(LOCK_VENV) dist build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find crdt sdk node chaos tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 VEXIL = (sys.executable, "-c", "from vexil.node.entry import main; raise SystemExit(main())")
@@ -18,12 +18,12 @@ END_S = 40.0
 class Terminal:
     """One long-running command in ``folder``; close it."""
 
-    def __init__(self, *arguments: str, folder: Path) -> None:
+    def __init__(self, *arguments: str, folder: Path, command: Sequence[str] = VEXIL) -> None:
         self.lines: list[str] = []
         self._changed = threading.Condition()
         self._ended = False
         self.process = subprocess.Popen(
-            [*VEXIL, *arguments],
+            [*command, *arguments],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

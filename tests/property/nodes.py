@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
 
-from tests import oracle as graph
-from tests.oracle import REMOVED, Address, Event, Oracle
+from vexil.chaos import oracle as graph
+from vexil.chaos.oracle import REMOVED, Address, Event, Oracle
 from vexil.crdt import cell as cells
 from vexil.crdt import change as changes
 from vexil.crdt import payload as payloads
@@ -177,7 +177,7 @@ class Node:
         """Everything that the replica shows is what the event graph says (P3, P4, P5, P13) and hashes to its root."""
         oracle, known = self.world.oracle, self.known
         assert self.replica.vv == self.vector
-        assert oracle.missing_pasts(known) == []
+        assert oracle.missing_causes(known) == []
         state = set()
         for name, generations in self.replica.objects.items():
             want = oracle.live(name, known)

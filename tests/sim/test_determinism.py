@@ -17,11 +17,14 @@ import threading
 import time
 from collections.abc import Callable
 
+import msgspec
 import pytest
 import trio
 
 from vexil.chaos.determinism import Streams, run_deterministically
-from vexil.chaos.simulation import simulate
+from vexil.chaos.plan import Plan
+from vexil.chaos.simulation import run_plan, simulate
+from vexil.chaos.swarm import plan
 from vexil.chaos.tripwires import RealWorldTouched, tripwires
 
 SEEDS = (1, 15, 31)
@@ -29,7 +32,8 @@ PROGRAM = f"""
 from vexil.chaos.simulation import simulate
 for seed in {SEEDS}:
     report = simulate(seed)
-    print(report.trace_hash, report.changes)
+    history = report.history
+    print(report.trace_hash, len(history.events), len(history.writes), len(history.reads), dict(history.fired))
 """
 
 
@@ -58,6 +62,11 @@ def test_a_second_run_in_one_process_writes_the_same_trace() -> None:
     first, second = simulate(7, keep_trace=True), simulate(7, keep_trace=True)
     assert first.trace == second.trace
     assert first.trace_hash == second.trace_hash
+
+
+def test_a_plan_that_was_written_down_writes_the_same_trace() -> None:
+    written = msgspec.json.encode(plan(7))
+    assert run_plan(msgspec.json.decode(written, type=Plan)).trace_hash == simulate(7).trace_hash
 
 
 def test_another_seed_is_another_history() -> None:

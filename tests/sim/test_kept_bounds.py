@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from vexil.chaos import record, simulated_store, trace
-from vexil.chaos.record import Record
+from vexil.chaos import history, simulated_store, trace
+from vexil.chaos.history import History
 from vexil.chaos.simulated_store import SimulatedRegion
 from vexil.chaos.trace import Trace
 
@@ -30,9 +30,9 @@ async def test_lines_beyond_the_bound_are_hashed_and_counted_and_not_kept(
 
 
 def test_the_first_violations_are_kept_and_every_one_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record, "VIOLATIONS_KEPT_MAX", 2)
+    monkeypatch.setattr(history, "VIOLATIONS_KEPT_MAX", 2)
     told: list[None] = []
-    run = Record(lambda: 1.5, on_violation=lambda: told.append(None))
+    run = History(lambda: 1.5, on_violation=lambda: told.append(None))
     for n in range(5):
         run.violate("I1", f"number {n}")
     assert [violation.detail for violation in run.violations] == ["number 0", "number 1"]

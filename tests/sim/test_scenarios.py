@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.sim import scenario_faults
-from tests.sim.scenario_language import Scenario, Unmet
+from tests.sim.language import Scenario, Unmet
 from vexil.chaos.determinism import run_deterministically
 from vexil.chaos.tripwires import tripwires
 
-assert scenario_faults.__doc__, "its statements are part of the language"
 SCENARIOS = sorted((Path(__file__).parent / "scenarios").glob("*.txt"))
 VIRTUAL_LIMIT_S = 600
 

@@ -1,195 +1,181 @@
-"""What goes wrong while the cluster works: cuts, crashes, restarts, clock steps, store outages, full disks.
+"""Carries out the schedule of faults: each begins at its moment, ends after its time, and all end when they are frozen.
 
-One task, one random stream. What it may do at all is drawn once per seed (swarm testing: a run that has every fault
-finds less than many runs that each lack some).
+What is done to whom is in the plan; how it is done is the kind's. Here is only the life of a fault, and what kinds
+share: a node that is down is started again, and a fault that strikes a process notes what that was doing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
 from random import Random
 from typing import Final
 
 import trio
 
-from vexil.chaos.simulated_cluster import SimulatedCluster, Slot
+from vexil.chaos import faults
+from vexil.chaos.faults.fault import KINDS, End, patiently
+from vexil.chaos.history import History, Window
+from vexil.chaos.operators import bring_all_back
+from vexil.chaos.plan import Fault, Plan
+from vexil.chaos.simulated_cluster import SimulatedCluster
+from vexil.chaos.simulated_slot import Process, Slot
+from vexil.chaos.workload import Listener
 
-STEP_MS: Final = (-3_600_000, -5_000, -200, 200, 5_000, 3_600_000)
-
-
-@dataclass(frozen=True, slots=True)
-class NemesisSettings:
-    """Which faults there are, as weights (0: never), and how often one comes."""
-
-    pause_ms_max: float = 1_500.0
-    """Between two faults: from nothing up to this, evenly."""
-    cut_region: int = 2
-    """A region hears nothing of another one; half of the time it is not heard either."""
-    cut_node: int = 2
-    """The same between two nodes."""
-    mend: int = 3
-    """All cuts end."""
-    crash: int = 2
-    """A process is killed; it is started again after up to ``down_ms_max``."""
-    stop: int = 1
-    """A process is stopped as planned, and started again at once."""
-    store_outage: int = 1
-    """A region's store does not answer for up to ``down_ms_max``."""
-    disk_full: int = 1
-    """A node's journal takes nothing for up to ``down_ms_max``."""
-    clock_step: int = 1
-    """A wall clock is set, forward or back."""
-    down_ms_max: float = 4_000.0
-    down_at_once_max: int = 2
-    isolated: str | None = None
-    """A region that is cut off from all others the whole time."""
+assert faults.__doc__, "the kinds register themselves"
+DOWN_S_MAX: Final = 4.0
+"""A node that has died is started again after up to this."""
+LOOK_S: Final = 0.5
+"""Between two looks for processes that have died by themselves."""
 
 
 class Nemesis:
-    """Works until it is cancelled; `heal` undoes everything."""
+    """Breaks things until `freeze`, which repairs all of them. It is the `World` that kinds act on."""
 
-    def __init__(self, cluster: SimulatedCluster, rng: Random, settings: NemesisSettings) -> None:
+    def __init__(self, cluster: SimulatedCluster, history: History, plan: Plan, listener: Listener) -> None:
         """Nothing is broken yet."""
-        self._cluster = cluster
-        self._rng = rng
-        self._settings = settings
+        self.cluster = cluster
+        self.history = history
+        self.plan = plan
+        self.listener = listener
+        self.frozen = False
+        self._open: dict[int, tuple[Window, End]] = {}
+        self._noted: dict[int, list[str]] = {}
         self._returning: set[str] = set()
-        self._actions: list[tuple[int, Callable[[trio.Nursery], Awaitable[None]]]] = [
-            (settings.cut_region, self._cut_region),
-            (settings.cut_node, self._cut_node),
-            (settings.mend, self._mend),
-            (settings.crash, self._crash),
-            (settings.stop, self._stop),
-            (settings.store_outage, self._store_outage),
-            (settings.disk_full, self._disk_full),
-            (settings.clock_step, self._clock_step),
-        ]
+        self._nursery: trio.Nursery | None = None
 
     async def run(self) -> None:
-        """Do harm, again and again."""
-        self._isolate()
-        weights = [weight for weight, _ in self._actions]
-        if not any(weights):
-            return
+        """Let every fault of the plan happen; until cancelled."""
         async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            for fault in self.plan.faults:
+                nursery.start_soon(self._live, fault)
+            rng = self.cluster.streams.stream("starts")
             while True:
-                await trio.sleep(self._rng.uniform(0, self._settings.pause_ms_max) / 1000)
-                for _, slot in sorted(self._cluster.slots.items()):
+                await trio.sleep(LOOK_S)
+                for _, slot in sorted(self.cluster.slots.items()):
                     if slot.process is not None and slot.engine is None:
-                        nursery.start_soon(self._start_later, slot)  # it has died by itself
-                _, action = self._rng.choices(self._actions, weights)[0]
-                await action(nursery)
+                        self.start_later(slot, rng)
 
-    def _isolate(self) -> None:
-        isolated = self._settings.isolated
-        if isolated is not None:
-            for region in sorted(self._cluster.regions):
-                if region != isolated:
-                    self._cluster.network.cut(region, isolated)
-                    self._cluster.network.cut(isolated, region)
-
-    async def heal(self) -> None:
-        """Everything works again, and every slot runs; returns when all are ready."""
-        cluster = self._cluster
+    async def freeze(self) -> None:
+        """No more faults: what is broken is repaired. Returns when every node is ready and a member."""
+        cluster = self.cluster
+        self.frozen = True
         cluster.trace.add("heal")
+        self.history.tell("", "heal", "everything works again")
         cluster.network.mend_all()
         for region in cluster.regions.values():
             region.available = True
+        for slot in cluster.slots.values():
+            slot.disk.free()
+            slot.store.available, slot.store.full = True, False
+        for number in sorted(self._open, reverse=True):
+            await self._end(number)
         async with trio.open_nursery() as nursery:
             for slot in cluster.slots.values():
-                slot.disk.free()
                 nursery.start_soon(self._revive, slot)
+        await bring_all_back(cluster, in_all_eyes="evict" in self.history.fired)
+
+    # -- the life of a fault
+
+    async def _live(self, fault: Fault) -> None:
+        await trio.sleep_until(self.history.began_s + fault.at_s)
+        rng = self.cluster.streams.stream("fault", fault.number)
+        steps = self._steps(fault)
+        end = await KINDS[fault.kind].begin(self, fault, rng)
+        if end is None:
+            return
+        window = Window(fault, trio.current_time())
+        self.cluster.trace.add("fault", fault.number, fault.kind, *fault.places)
+        self.history.tell(" ".join(fault.places), fault.kind, _described(fault))
+        self.history.windows.append(window)
+        self.history.fired[fault.kind] += 1
+        for step in self._noted.pop(fault.number, steps):
+            self.history.struck[fault.kind, step] += 1
+        self._open[fault.number] = (window, end)
+        await trio.sleep(fault.lasts_s)
+        await self._end(fault.number)
+
+    async def _end(self, number: int) -> None:
+        if number not in self._open:
+            return
+        window, end = self._open.pop(number)
+        with trio.CancelScope(shield=True):
+            await end()
+        window.ended_s = trio.current_time()
+        if window.fault.lasts_s:
+            self.history.tell(" ".join(window.fault.places), window.fault.kind, "is over")
+
+    def _steps(self, fault: Fault) -> list[str]:
+        """What the processes at the fault's places are in the midst of."""
+        lives = [
+            slot.process.life
+            for _, slot in sorted(self.cluster.slots.items())
+            if slot.process is not None and {slot.name, slot.region} & set(fault.places)
+        ]
+        return sorted({step for life in lives for step in life.steps_under_way()})
 
     async def _revive(self, slot: Slot) -> None:
         while not slot.ready:
             if slot.process is None or not slot.process.life.alive:
-                await self._cluster.ended(slot)
-                self._cluster.launch(slot)
+                await self.cluster.ended(slot)
+                if slot.process is None or slot.process.ended.is_set():
+                    self.cluster.launch(slot)
             assert slot.process is not None
             await slot.process.ready.wait()
 
-    # -- faults
+    # -- what kinds use: `World`
 
-    def _say(self, *facts: object) -> None:
-        self._cluster.trace.add("fault", *facts)
+    def note_steps(self, fault: Fault, process: Process, *more: str) -> None:
+        """`World.note_steps`."""
+        self._noted[fault.number] = sorted({*process.life.steps_under_way(), *more})
 
-    def _cut(self, a: str, b: str) -> None:
-        self._say("cut", a, b)
-        self._cluster.network.cut(a, b)
-        if self._rng.random() < 0.5:
-            self._cluster.network.cut(b, a)
+    async def until_running(self, name: str) -> Process | None:
+        """`World.until_running`."""
 
-    async def _cut_region(self, nursery: trio.Nursery) -> None:
-        if len(self._cluster.regions) > 1:
-            self._cut(*self._rng.sample(sorted(self._cluster.regions), 2))
+        async def runs() -> bool:
+            await trio.lowlevel.checkpoint()
+            slot = self.cluster.slots.get(name)
+            return slot is not None and slot.engine is not None
 
-    async def _cut_node(self, nursery: trio.Nursery) -> None:
-        if len(self._cluster.slots) > 1:
-            self._cut(*self._rng.sample(sorted(self._cluster.slots), 2))
+        found = name in self.cluster.slots and await patiently(runs)
+        return self.cluster.slots[name].process if found else None
 
-    async def _mend(self, nursery: trio.Nursery) -> None:
-        self._say("mend")
-        self._cluster.network.mend_all()
-        self._isolate()
+    async def halt(self, slot: Slot) -> None:
+        """`World.halt`."""
+        await trio.lowlevel.checkpoint()
+        while slot.process is not None and not slot.process.ended.is_set():
+            self.cluster.crash(slot)
+            await slot.process.ended.wait()
 
-    async def _crash(self, nursery: trio.Nursery) -> None:
-        down = sum(slot.engine is None for slot in self._cluster.slots.values())
-        live = [slot for _, slot in sorted(self._cluster.slots.items()) if slot.engine is not None]
-        if down < self._settings.down_at_once_max and live:
-            slot = self._rng.choice(live)
-            self._cluster.crash(slot)
-            nursery.start_soon(self._start_later, slot)
+    def soon(self, task: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        """`World.soon`."""
+        assert self._nursery is not None
+        self._nursery.start_soon(task, *arguments)
 
-    async def _start_later(self, slot: Slot) -> None:
-        if slot.name in self._returning:
-            return
-        self._returning.add(slot.name)
-        await trio.sleep(self._rng.uniform(0, self._settings.down_ms_max) / 1000)
-        self._returning.discard(slot.name)
-        await self._cluster.ended(slot)
-        if slot.engine is None:
-            self._land_ghosts(slot)
-            self._cluster.launch(slot)
+    def start_later(self, slot: Slot, rng: Random) -> None:
+        """`World.start_later`."""
+        if slot.name not in self._returning and not self.frozen:
+            self._returning.add(slot.name)
+            self.soon(self._start_later, slot, rng)
 
-    def _land_ghosts(self, slot: Slot) -> None:
-        if self._rng.random() < 0.5:
-            region = self._cluster.regions[slot.region]
-            region.land_ghosts(self._rng.randint(0, region.ghosts))
+    async def _start_later(self, slot: Slot, rng: Random) -> None:
+        try:
+            await trio.sleep(rng.uniform(0, DOWN_S_MAX))
+            await self.cluster.ended(slot)
+        finally:
+            self._returning.discard(slot.name)
+        down = slot.process is None or slot.process.ended.is_set()
+        if down and self.cluster.slots.get(slot.name) is slot:
+            region = slot.store
+            if rng.random() < 0.5:
+                region.land_ghosts(rng.randint(0, region.ghosts))
+            self.cluster.launch(slot)
 
-    async def _stop(self, nursery: trio.Nursery) -> None:
-        live = self._cluster.live()
-        if live:
-            nursery.start_soon(self._stop_and_start, self._rng.choice(live))
 
-    async def _stop_and_start(self, slot: Slot) -> None:
-        process = slot.process
-        await self._cluster.stop(slot)
-        if slot.process is process:
-            self._cluster.launch(slot)
-
-    async def _store_outage(self, nursery: trio.Nursery) -> None:
-        region = self._rng.choice(sorted(self._cluster.regions))
-        self._say("store", region)
-        self._cluster.regions[region].available = False
-        nursery.start_soon(self._store_back, region)
-
-    async def _store_back(self, region: str) -> None:
-        await trio.sleep(self._rng.uniform(0, self._settings.down_ms_max) / 1000)
-        self._cluster.regions[region].available = True
-
-    async def _disk_full(self, nursery: trio.Nursery) -> None:
-        slot = self._cluster.slots[self._rng.choice(sorted(self._cluster.slots))]
-        self._say("full", slot.name)
-        slot.disk.fill()
-        nursery.start_soon(self._disk_free, slot)
-
-    async def _disk_free(self, slot: Slot) -> None:
-        await trio.sleep(self._rng.uniform(0, self._settings.down_ms_max) / 1000)
-        slot.disk.free()
-
-    async def _clock_step(self, nursery: trio.Nursery) -> None:
-        slot = self._cluster.slots[self._rng.choice(sorted(self._cluster.slots))]
-        ms = self._rng.choice(STEP_MS)
-        self._say("clock", slot.name, ms)
-        slot.clock.step(ms)
+def _described(fault: Fault) -> str:
+    parts: Iterable[str] = (
+        f"for {fault.lasts_s:.1f} s" if fault.lasts_s else "",
+        f"{fault.amount:g}" if fault.amount else "",
+        fault.point,
+    )
+    return ", ".join(filter(None, parts))

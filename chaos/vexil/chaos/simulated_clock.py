@@ -37,7 +37,13 @@ class SimulatedClock:
         self.faults = faults if faults is not None else ClockFaults()
         self.shown_ms_max = 0
         """The latest time that anybody has read here."""
-        self._stepped_ms = 0
+        self._stepped_ms = 0.0
+        self._drift_ppm = self.faults.drift_ppm
+
+    def drift(self, ppm: float) -> None:
+        """From now on gain so many microseconds more in each true second; what is shown now does not change."""
+        self._stepped_ms -= trio.current_time() * ppm / 1000
+        self._drift_ppm += ppm
 
     def step(self, ms: int) -> None:
         """Set the clock forward, or back."""
@@ -46,7 +52,7 @@ class SimulatedClock:
     def wall_ms(self) -> int:
         """``Clock.wall_ms``."""
         true_ms = trio.current_time() * 1000
-        shown = true_ms * (1 + self.faults.drift_ppm / 1e6) + self.faults.offset_ms + self._stepped_ms
+        shown = true_ms * (1 + self._drift_ppm / 1e6) + self.faults.offset_ms + self._stepped_ms
         wall_ms = int(EPOCH_MS + shown) // self.faults.granularity_ms * self.faults.granularity_ms
         self.shown_ms_max = max(self.shown_ms_max, wall_ms)
         return wall_ms

@@ -7,7 +7,8 @@ whole or not at all. Time is ``trio.sleep`` and chance is the injected generator
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from zlib import crc32
@@ -41,9 +42,13 @@ class DiskFaults:
 class SimulatedDisk:
     """The frames of one data folder: synced ones, and those that a crash may take."""
 
-    def __init__(self, rng: random.Random, faults: DiskFaults | None = None) -> None:
+    def __init__(
+        self, rng: random.Random, faults: DiskFaults | None = None, *, fired: Counter[str] | None = None
+    ) -> None:
+        """An empty disk. ``fired`` counts how often each of ``faults`` has struck, as ``disk.<its name>``."""
         self.rng = rng
         self.faults = faults if faults is not None else DiskFaults()
+        self.fired: Counter[str] = Counter() if fired is None else fired
         self.full = False
         self._frames: list[bytes] = []
         self._synced = 0
@@ -61,6 +66,11 @@ class SimulatedDisk:
     def read(self) -> Sequence[bytes]:
         """Every frame in order, torn and damaged ones too."""
         return tuple(self._frames)
+
+    def safe_records(self) -> Iterator[LogRecord]:
+        """Every record that a crash cannot take."""
+        for frame in self._frames[: self._synced]:
+            yield from _unframe(frame) or ()
 
     def write(self, frame: bytes) -> None:
         """Add a frame that is not synced yet. The caller has looked at ``full``."""
@@ -88,9 +98,13 @@ class SimulatedDisk:
         unsynced = self._frames[self._synced :]
         del self._frames[self._synced :]
         chance = self.rng.random()
+        if not unsynced:
+            return
         if chance < self.faults.crash_keeps:
+            self.fired["disk.crash_keeps"] += 1
             self._frames += unsynced
-        elif chance < self.faults.crash_keeps + self.faults.crash_tears and unsynced:
+        elif chance < self.faults.crash_keeps + self.faults.crash_tears:
+            self.fired["disk.crash_tears"] += 1
             whole = self.rng.randrange(len(unsynced))
             self._frames += unsynced[:whole]
             self._frames.append(unsynced[whole][: self.rng.randrange(len(unsynced[whole]))])
@@ -103,6 +117,13 @@ class SimulatedDisk:
     def free(self) -> None:
         """Undo ``fill``."""
         self.full = False
+
+    def copied(self, rng: random.Random) -> SimulatedDisk:
+        """A copy of what a crash cannot take; it draws from ``rng``."""
+        twin = SimulatedDisk(rng, self.faults, fired=self.fired)
+        twin._frames = self._frames[: self._synced]
+        twin._synced = self._synced
+        return twin
 
     def wipe(self) -> None:
         """The disk is lost and an empty one is in its place."""
@@ -149,6 +170,10 @@ class SimulatedJournal:
 
     async def append(self, records: Sequence[LogRecord]) -> None:
         """``Journal.append``. Raises ProcessDead if the process is killed meanwhile."""
+        with self.life.step("journal append"):
+            await self._append(records)
+
+    async def _append(self, records: Sequence[LogRecord]) -> None:
         await self.life.check()
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._sealed:
@@ -160,7 +185,7 @@ class SimulatedJournal:
                 raise JournalFull("the simulated disk is full")
             self._disk.write(_frame(fresh))
             self._keep(fresh)
-        with trio.CancelScope(shield=True):
+        with trio.CancelScope(shield=True), self.life.step("journal sync"):
             await self._sync(self._disk.frames)
         await self.life.check()
 
@@ -168,20 +193,26 @@ class SimulatedJournal:
         """``Journal.replay``; damaged frames are left out (``damaged_frames``)."""
         uncovered = [r for r in self._records if r.seq > after.get(r.project, {}).get(r.incarnation, 0)]
         for start in range(0, len(uncovered), REPLAY_ROWS_MAX):
-            await self.life.check()
-            await trio.lowlevel.checkpoint()
+            with self.life.step("journal replay"):
+                await self.life.check()
+                await trio.lowlevel.checkpoint()
             yield uncovered[start : start + REPLAY_ROWS_MAX]
 
     async def read_changes(
         self, project: str, *, after: Mapping[int, int], through: Mapping[int, int], limit_bytes: int
     ) -> Sequence[LogRecord]:
         """``Journal.read_changes``."""
-        await self.life.check()
-        await trio.lowlevel.checkpoint()
+        with self.life.step("journal read"):
+            await self.life.check()
+            await trio.lowlevel.checkpoint()
         return self._log.page(project, after, through, limit_bytes)
 
     async def trim(self, project: str, through: Mapping[int, int]) -> None:
         """``Journal.trim``: frame by frame, the oldest first; what is not synced yet stays."""
+        with self.life.step("journal trim"):
+            await self._trim(project, through)
+
+    async def _trim(self, project: str, through: Mapping[int, int]) -> None:
         await self.life.check()
 
         def stays(record: LogRecord) -> bool:
@@ -218,6 +249,8 @@ class SimulatedJournal:
             if not await self.life.pause(self._disk.rng.uniform(0, self._disk.faults.sync_ms_max)):
                 return
             if self._sealed or self._disk.rng.random() < self._disk.faults.sync_fails:
+                if not self._sealed:
+                    self._disk.fired["disk.sync_fails"] += 1
                 self._sealed = True
                 raise JournalIndeterminate("the simulated disk failed to sync")
             self._disk.sync(goal)

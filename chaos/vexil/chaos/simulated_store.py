@@ -8,21 +8,23 @@ timestamps (member start and revision, lane and seen seq, a row tombstone's), so
 
 from __future__ import annotations
 
+import copy
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import Enum
 from functools import partial
 from typing import Final
 
 import trio
 
 from vexil.chaos.process_life import ProcessLife
+from vexil.chaos.simulated_fold import SimulatedFold
 from vexil.chaos.simulated_log import SimulatedLog
-from vexil.crdt import cell as cells
 from vexil.crdt.garbage import FoldRemoval
 from vexil.node.causal_order import Causes, causes_of
-from vexil.node.fold_order import without
+from vexil.node.durability import REGION
 from vexil.node.seams import (
     AsideRecord,
     FoldEntry,
@@ -39,7 +41,6 @@ FOLD_BATCH_ROWS: Final = 500
 ASIDE_LIMIT: Final = 10_000
 
 Mutation = Callable[[], None]
-_FoldKey = tuple[str, tuple[int, int], str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,59 +71,16 @@ class StoreFaults:
 
 
 class _Fate(Enum):
-    DONE = auto()
-    APPLIED = auto()
-    LOST = auto()
-    PARTIAL = auto()
-    LATE = auto()
-
-
-@dataclass(slots=True)
-class _Fold:
-    """One checkpoint of a slot's fold of one project."""
-
-    rows: dict[_FoldKey, FoldEntry] = field(default_factory=dict)
-    tombstones: dict[_FoldKey, int] = field(default_factory=dict)
-    """Per row: up to which timestamp what was written to it is dead, however late it lands."""
-    dropped: bool = False
-
-    def put(self, entry: FoldEntry) -> None:
-        """Write both columns; each stays as it is if the row has it with a higher timestamp."""
-        key = entry[:4]
-        alive = without(entry, self.tombstones.get(key, 0))
-        if alive is None or self.dropped:
-            return
-        old = self.rows.get(key)
-        self.rows[key] = alive if old is None else _columns(old, alive)
-
-    def bury(self, removal: FoldRemoval) -> None:
-        """Write a row tombstone."""
-        key, timestamp = removal[:4], removal.timestamp
-        self.tombstones[key] = max(timestamp, self.tombstones.get(key, 0))
-        old = self.rows.get(key)
-        left = None if old is None else without(old, timestamp)
-        if left is not None:
-            self.rows[key] = left
-        elif old is not None:
-            del self.rows[key]
-
-    def drop(self) -> None:
-        """Write a tombstone over all of it, above every timestamp."""
-        self.rows.clear()
-        self.tombstones.clear()
-        self.dropped = True
-
-
-def _columns(one: FoldEntry, other: FoldEntry) -> FoldEntry:
-    """Per column the one with the higher timestamp; of equal ones the larger."""
-    joined = cells.join(cells.from_entries((one.entry,)), cells.from_entries((other.entry,)))
-    (row,) = cells.entries(joined)
-    return one._replace(entry=row.packed, lane_seq=row.lane_seq, seen_seq=row.seen_seq)
+    DONE = ""
+    APPLIED = "timeout_applied"
+    LOST = "timeout_lost"
+    PARTIAL = "timeout_partial"
+    LATE = "timeout_late"
 
 
 @dataclass(slots=True)
 class _Slot:
-    folds: dict[tuple[str, int], _Fold] = field(default_factory=dict)
+    folds: dict[tuple[str, int], SimulatedFold] = field(default_factory=dict)
     """By project and checkpoint."""
     aside: dict[tuple[str, bytes], AsideRecord] = field(default_factory=dict)
 
@@ -131,7 +89,8 @@ class SimulatedRegion:
     """One region's cluster: log rows shared by all slots, a fold and refused changes per slot, member rows.
 
     ``available`` is the switch of an outage: a call that meets it off raises StoreUnavailable and does nothing.
-    ``faults`` may be replaced at any time, for a phase of calm.
+    ``full``: only writes do. ``burden_ms``: every call takes up to so much longer. ``faults`` may be replaced at any
+    time, for a phase of calm.
     """
 
     def __init__(
@@ -141,19 +100,37 @@ class SimulatedRegion:
         *,
         causes: Causes = causes_of,
         aside_limit: int = ASIDE_LIMIT,
+        fired: Counter[str] | None = None,
+        durability: str = REGION,
     ) -> None:
+        """Nothing is in it. ``fired`` counts how often each of ``faults`` has struck, as ``store.<its name>``.
+
+        ``durability`` is what a change is whose row is in here: a node's own store is on the node's own disk.
+        """
         self.rng = rng
         self.faults = faults if faults is not None else StoreFaults()
+        self.fired: Counter[str] = Counter() if fired is None else fired
         self.aside_limit = aside_limit
         self.available = True
+        self.durability = durability
+        self.full = False
+        self.burden_ms = 0.0
         self.log = SimulatedLog(causes)
         self._slots: dict[str, _Slot] = {}
         self._members: dict[str, MemberRow] = {}
         self._ghosts: list[Mutation] = []
 
+    def copied(self, rng: random.Random) -> SimulatedRegion:
+        """A copy as of now, writes that may land late included; it draws from ``rng``."""
+        twin = copy.deepcopy(self, {id(self.rng): rng, id(self.fired): self.fired})
+        twin.available, twin.full, twin.burden_ms = True, False, 0.0
+        return twin
+
     def connect(self, slot: str, life: ProcessLife | None = None) -> SimulatedStore:
         """A process's session: its fold is the slot's."""
-        return SimulatedStore(self, slot, life)
+        session = SimulatedStore(self, slot, life)
+        session.durability = self.durability
+        return session
 
     @property
     def ghosts(self) -> int:
@@ -189,9 +166,20 @@ class SimulatedRegion:
         """The slot's newest row."""
         return self._members.get(slot)
 
-    def fold(self, slot: str, project: str, checkpoint: int = 0) -> _Fold:
+    def members(self) -> Sequence[MemberRow]:
+        """The newest row of every slot."""
+        return list(self._members.values())
+
+    def put_aside(self, slot: str, record: AsideRecord) -> None:
+        """Keep a refused change of a slot: one per project and bytes, the first report stays."""
+        aside = self.slot(slot).aside
+        aside.setdefault((record.project, record.raw), record)
+        while len(aside) > self.aside_limit:
+            del aside[next(iter(aside))]
+
+    def fold(self, slot: str, project: str, checkpoint: int = 0) -> SimulatedFold:
         """A stored fold of a slot."""
-        return self.slot(slot).folds.setdefault((project, checkpoint), _Fold())
+        return self.slot(slot).folds.setdefault((project, checkpoint), SimulatedFold())
 
 
 class SimulatedStore:
@@ -203,7 +191,7 @@ class SimulatedStore:
 
     kind = "simulated"
     shares_journal = False
-    durability = "region"
+    durability = REGION
     damaged_records = 0
 
     def __init__(self, region: SimulatedRegion, slot: str, life: ProcessLife | None = None) -> None:
@@ -217,28 +205,30 @@ class SimulatedStore:
 
     async def read_member(self, slot: str) -> MemberRow | None:
         """``Store.read_member``."""
-        await self._begin_read()
+        await self._read("read member")
         return self._region.member(slot)
 
     async def write_member(self, row: MemberRow) -> None:
         """``Store.write_member``."""
-        await self._write([lambda: self._region.put_member(row)])
+        await self._write("write member", [partial(self._region.put_member, row)])
 
     async def write_changes(self, records: Sequence[LogRecord]) -> None:
         """``Store.write_changes``."""
         log = self._region.log
-        await self._write([partial(log.add, record, sent_after=log.trims) for record in records])
+        await self._write(
+            "write changes", [partial(log.add, record, sent_after=log.trims) for record in records]
+        )
 
     async def read_changes(
         self, project: str, *, after: Mapping[int, int], through: Mapping[int, int], limit_bytes: int
     ) -> Sequence[LogRecord]:
         """``Store.read_changes``."""
-        await self._begin_read()
+        await self._read("read changes")
         return self._region.log.page(project, after, through, limit_bytes)
 
     async def read_history(self, project: str, *, before: str | None, limit: int) -> Sequence[HistoryRow]:
         """``Store.read_history``, in the log's causal order reversed. Raises ValueError for a cursor that is none."""
-        await self._begin_read()
+        await self._read("read history")
         rows = [
             HistoryRow(f"{record.incarnation:x}.{record.seq}.{place}", record.raw)
             for place, record in enumerate(self._region.log.whole(project))
@@ -256,38 +246,42 @@ class SimulatedStore:
 
     async def log_projects(self) -> Sequence[str]:
         """``Store.log_projects``."""
-        await self._begin_read()
+        await self._read("log projects")
         return self._region.log.projects()
 
     async def log_start(self, project: str) -> Mapping[int, int]:
         """``Store.log_start``."""
-        await self._begin_read()
+        await self._read("log start")
         return self._region.log.start(project)
 
     async def trim_changes(self, project: str, through: Mapping[int, int]) -> None:
         """``Store.trim_changes``: a range tombstone per incarnation."""
         log = self._region.log
-        await self._write([partial(log.trim, project, {i: seq}) for i, seq in sorted(through.items())])
+        await self._write(
+            "trim changes", [partial(log.trim, project, {i: seq}) for i, seq in sorted(through.items())]
+        )
 
     async def write_past(self, project: str, records: Sequence[LogRecord]) -> None:
         """``Store.write_past``. Raises ValueError for a record of another project."""
         if any(record.project != project for record in records):
             raise ValueError(f"the past of {project} with a record of another project")
         log = self._region.log
-        await self._write([partial(log.add_past, record, sent_after=log.trims) for record in records])
+        await self._write(
+            "write past", [partial(log.add_past, record, sent_after=log.trims) for record in records]
+        )
 
     async def write_fold(self, project: str, entries: Sequence[FoldEntry], *, checkpoint: int = 0) -> None:
         """``Store.write_fold``."""
         fold = self._region.fold(self._slot, project, checkpoint)
         assert not fold.dropped, "the number of a dropped checkpoint is used again"
-        await self._write([partial(fold.put, entry) for entry in entries])
+        await self._write("write fold", [partial(fold.put, entry) for entry in entries])
 
     async def read_fold(self, project: str, *, checkpoint: int = 0) -> AsyncIterator[Sequence[FoldEntry]]:
         """``Store.read_fold``; as in Cassandra each batch is as of its own reading."""
         rows = self._region.fold(self._slot, project, checkpoint).rows
         keys = sorted(rows)
         for start in range(0, len(keys), FOLD_BATCH_ROWS):
-            await self._begin_read()
+            await self._read("read fold")
             # What has been collected meanwhile is not there any more.
             batch = [rows[key] for key in keys[start : start + FOLD_BATCH_ROWS] if key in rows]
             if batch:
@@ -298,11 +292,11 @@ class SimulatedStore:
     ) -> None:
         """``Store.collect_fold``: each tombstone is a mutation of its own."""
         fold = self._region.fold(self._slot, project, checkpoint)
-        await self._write([partial(fold.bury, removal) for removal in removals])
+        await self._write("collect fold", [partial(fold.bury, removal) for removal in removals])
 
     async def fold_checkpoints(self) -> Mapping[str, Sequence[int]]:
         """``Store.fold_checkpoints``."""
-        await self._begin_read()
+        await self._read("fold checkpoints")
         found: dict[str, list[int]] = {}
         for (project, checkpoint), fold in sorted(self._region.slot(self._slot).folds.items()):
             if fold.rows:
@@ -311,38 +305,39 @@ class SimulatedStore:
 
     async def drop_fold(self, project: str, checkpoint: int) -> None:
         """``Store.drop_fold``: one tombstone over all of it."""
-        await self._write([self._region.fold(self._slot, project, checkpoint).drop])
+        await self._write("drop fold", [self._region.fold(self._slot, project, checkpoint).drop])
 
     async def put_aside(self, record: AsideRecord) -> None:
         """``Store.put_aside``: one per project and bytes, the first report stays."""
-
-        def put() -> None:
-            aside = self._region.slot(self._slot).aside
-            aside.setdefault((record.project, record.raw), record)
-            while len(aside) > self._region.aside_limit:
-                del aside[next(iter(aside))]
-
-        await self._write([put])
+        await self._write("put aside", [partial(self._region.put_aside, self._slot, record)])
 
     async def read_aside(self) -> Sequence[AsideRecord]:
         """``Store.read_aside``."""
-        await self._begin_read()
+        await self._read("read aside")
         return list(self._region.slot(self._slot).aside.values())
 
-    async def _begin_read(self) -> None:
-        await self.life.check()
+    async def _read(self, what: str) -> None:
+        """What goes before every reading: time, and perhaps an error."""
         region = self._region
-        fails = region.rng.random() < region.faults.read_fails
-        await self.life.pause(self._latency_ms())
-        await self.life.check()
-        if fails or not region.available:
-            raise StoreUnavailable("no quorum in the simulated region")
+        with self.life.step(f"store {what}"):
+            await self.life.check()
+            fails = region.rng.random() < region.faults.read_fails
+            await self.life.pause(self._latency_ms())
+            await self.life.check()
+            if fails:
+                region.fired["store.read_fails"] += 1
+            if fails or not region.available:
+                raise StoreUnavailable("no quorum in the simulated region")
 
-    async def _write(self, mutations: Sequence[Mutation]) -> None:
+    async def _write(self, what: str, mutations: Sequence[Mutation]) -> None:
+        with self.life.step(f"store {what}"):
+            await self._mutate(mutations)
+
+    async def _mutate(self, mutations: Sequence[Mutation]) -> None:
         await self.life.check()
         await trio.lowlevel.checkpoint_if_cancelled()
         region = self._region
-        if not region.available:
+        if region.full or not region.available:
             await trio.lowlevel.checkpoint()
             raise StoreUnavailable("no quorum in the simulated region")
         fate = self._draw_fate()
@@ -359,9 +354,12 @@ class SimulatedStore:
             mutation()
         region.delay(late)
         if fate is not _Fate.DONE:
+            region.fired[f"store.{fate.value}"] += 1
             await self.life.pause(region.faults.timeout_ms)
             await self.life.check()
             raise StoreIndeterminate("no answer from the simulated region in time")
+        # Only a process that stands still waits here: the write is done, and it does not know it.
+        await self.life.check()
 
     def _draw_fate(self) -> _Fate:
         faults = self._region.faults
@@ -394,9 +392,15 @@ class SimulatedStore:
 
     def _abandon(self, mutations: Sequence[Mutation]) -> None:
         region = self._region
-        region.delay([m for m in mutations if region.rng.random() < region.faults.abandoned_lands])
+        landing = [m for m in mutations if region.rng.random() < region.faults.abandoned_lands]
+        if landing:
+            region.fired["store.abandoned_lands"] += 1
+            region.delay(landing)
 
     def _latency_ms(self) -> float:
-        faults, rng = self._region.faults, self._region.rng
+        region, faults, rng = self._region, self._region.faults, self._region.rng
         slow = rng.random() < faults.slow
-        return rng.uniform(0, faults.slow_ms_max if slow else faults.latency_ms_max)
+        if slow:
+            region.fired["store.slow"] += 1
+        burden_ms = rng.uniform(0, region.burden_ms) if region.burden_ms else 0.0
+        return burden_ms + rng.uniform(0, faults.slow_ms_max if slow else faults.latency_ms_max)

@@ -1,45 +1,41 @@
-"""One run: build a cluster, let administrators and nemesis loose on it, heal it, and judge.
+"""One run: build a cluster, let clients and nemesis loose on it, freeze the faults, wait, and judge.
 
-``simulate`` is a pure function of its plan. A test may bring further judges (`Judge`): they are called while the
-cluster runs and when it has converged.
+`run_plan` is a function of its plan. First the safety phase: everything happens at once, and checkers look on. Then the
+faults are frozen, and what must come true within a bound is waited for: ready, converged, tidy, quiet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from random import Random
-from typing import Final, Protocol
+from typing import Final
+from unittest.mock import patch
 
 import trio
 
-from vexil.chaos import final_checks
+from vexil.chaos import workload
+from vexil.chaos.checkers.catalogue import all_checkers
+from vexil.chaos.checkers.checker import Checkers, Verdict, Wait
+from vexil.chaos.checkers.p09_convergence import CONVERGENCE_LIMIT_S
+from vexil.chaos.chronicler import Chronicler
+from vexil.chaos.convergence import converged, engines, follows_nothing, vectors
 from vexil.chaos.determinism import Streams, run_deterministically
-from vexil.chaos.junk import undecodable_change, unreadable_change
-from vexil.chaos.live_checks import LiveChecks
+from vexil.chaos.history import History, Violation
 from vexil.chaos.nemesis import Nemesis
-from vexil.chaos.record import Record, Violation
-from vexil.chaos.simulated_cluster import ClusterFaults, SimulatedCluster, Slot
-from vexil.chaos.swarm import Plan, plan
+from vexil.chaos.operations import CONTESTED, ENVIRONMENTS, PAIR, PROJECT, flag_body
+from vexil.chaos.plan import Plan
+from vexil.chaos.simulated_cluster import ClusterFaults, SimulatedCluster
+from vexil.chaos.swarm import plan
 from vexil.chaos.trace import Trace
 from vexil.chaos.tripwires import tripwires
-from vexil.chaos.workload import (
-    CONTESTED,
-    ENVIRONMENTS,
-    PAIR,
-    PROJECT,
-    Administrator,
-    WorkloadSettings,
-    flag_body,
-)
 from vexil.crdt.schema import SYSTEM_PROJECT
+from vexil.node import region_writer
 from vexil.node.authoring import change_set, put_project
-from vexil.node.engine import Engine
 from vexil.node.engine_types import CLOCK_SKEW_LIMIT_MS
-from vexil.node.gossip import messages
+from vexil.node.gossip import messages, snapshots
 from vexil.node.gossip.exchange import CALL_TIMEOUT_MS
-from vexil.node.gossip.loops import PUSH_PAUSE_MS_MAX, GossipSettings
-from vexil.node.seams import PeerIdentity, PeerRefused
+from vexil.node.gossip.loops import PUSH_PAUSE_MS_MAX
 
 SETUP_LIMIT_S: Final = 60.0
 READY_LIMIT_S: Final = 120.0
@@ -54,17 +50,9 @@ TIDY_S: Final = 12.0
 """Nothing is written for so long: every announcement has gone round, and what has ended has been retired."""
 TIDY_LIMIT_S: Final = 120.0
 """Longer than two rounds of digests to every region."""
-GOSSIP: Final = GossipSettings()
-CONVERGENCE_LIMIT_S: Final = (2 * GOSSIP.interval_remote_ms + 2 * GOSSIP.interval_region_ms) / 1000 + 0.5
-"""P9: two rounds of digests between regions, two within one, and what messages take on the way."""
 CHECKPOINTS: Final = 3
-
-
-class Judge(Protocol):
-    """Somebody who judges nodes by another theory than the product's."""
-
-    def node(self, slot: Slot, engine: Engine, record: Record) -> None:
-        """Look at a node, at any moment; what is wrong goes to ``record.violate``."""
+LOOK_S: Final = 0.1
+"""Between two looks at the whole cluster, while something is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,83 +60,118 @@ class Report:
     """What came of a run."""
 
     plan: Plan
-    violations: Sequence[Violation]
+    history: History
+    verdicts: dict[str, Verdict]
+    """By invariant."""
     trace_hash: str
     trace: Sequence[str]
-    changes: int
-    acknowledged: int
     virtual_s: float
-    convergence_s: float | None
-    """From the moment in which everything worked again."""
+
+    @property
+    def violations(self) -> Sequence[Violation]:
+        """What did not hold, in the order of noticing."""
+        return self.history.violations
+
+    @property
+    def acknowledged(self) -> int:
+        """Writes that a client was told of."""
+        return sum(write.acknowledged_s is not None for write in self.history.writes)
+
+    @property
+    def not_fired(self) -> list[str]:
+        """Kinds of faults that the plan has, of single ones and of the world's, and that never struck."""
+        wanted = {fault.kind for fault in self.plan.faults} | self.plan.world.continuous
+        return sorted(wanted - self.history.fired.keys())
+
+    @property
+    def verdict(self) -> Verdict:
+        """Fail if anything is violated; unknown if nothing was written or an enabled fault never struck."""
+        if self.violations:
+            return Verdict.FAIL
+        return Verdict.UNKNOWN if self.not_fired or not self.acknowledged else Verdict.PASS
 
     def __str__(self) -> str:
         found = "\n".join(map(str, self.violations)) or "nothing violated"
-        return f"{self.plan}, {self.changes} changes, {self.virtual_s:.0f} virtual s: {found}"
+        return f"{self.plan}, {self.virtual_s:.0f} virtual s: {found}"
 
 
-def simulate(seed: int, *, judges: Iterable[Judge] = (), keep_trace: bool = False) -> Report:
+def simulate(seed: int, *, keep_trace: bool = False) -> Report:
     """Run the plan of ``seed``."""
-    return run_plan(plan(seed, Streams(seed).stream("plan")), judges=judges, keep_trace=keep_trace)
+    return run_plan(plan(seed), keep_trace=keep_trace)
 
 
-def run_plan(chosen: Plan, *, judges: Iterable[Judge] = (), keep_trace: bool = False) -> Report:
+def run_plan(chosen: Plan, *, keep_trace: bool = False) -> Report:
     """Run ``chosen``; stops at the first violation."""
-    return run_deterministically(chosen.seed, _Simulation(chosen, tuple(judges), keep_trace=keep_trace).run)
+    return run_deterministically(chosen.seed, _Simulation(chosen, keep_trace=keep_trace).run)
 
 
 class _Simulation:
-    def __init__(self, chosen: Plan, judges: Sequence[Judge], *, keep_trace: bool) -> None:
+    def __init__(self, chosen: Plan, *, keep_trace: bool) -> None:
         self.plan = chosen
-        self.judges = judges
         self.streams = Streams(chosen.seed)
         self.trace = Trace(keep=keep_trace)
-        self.record = Record(trio.current_time)
-        self.live = LiveChecks(
-            self.record,
-            self.trace,
-            self.streams.stream("checks"),
-            pairs=(PAIR,),
-            expected_alarms={"aside"} if chosen.junk else (),
-        )
-        self.convergence_s: float | None = None
+        self.history = History(trio.current_time)
+        self.checkers = Checkers(all_checkers(self.history, chosen, self.streams))
+        self.chronicler = Chronicler(self.history, self.checkers, self.trace)
 
     async def run(self) -> Report:
-        with tripwires():
+        with tripwires(), ExitStack() as knobs:
+            self._turn(knobs)
             async with trio.open_nursery() as nursery:
-                self.record.on_violation = nursery.cancel_scope.cancel
+
+                def end() -> None:
+                    self.chronicler.over = True
+                    nursery.cancel_scope.cancel()
+
+                self.history.on_violation = end
                 await self._run(nursery)
-                nursery.cancel_scope.cancel()
+                end()
         return Report(
             self.plan,
-            self.record.violations,
+            self.history,
+            self.checkers.verdicts,
             self.trace.hexdigest(),
             self.trace.lines,
-            sum(map(len, self.record.changes.values())),
-            sum(write.dot is not None for write in self.record.writes),
             trio.current_time(),
-            self.convergence_s,
         )
 
+    def _turn(self, knobs: ExitStack) -> None:
+        turned = self.plan.knobs
+        if turned.page_bytes:
+            knobs.enter_context(patch.object(messages, "PAGE_BYTES", turned.page_bytes))
+        if turned.fold_batch_rows:
+            knobs.enter_context(patch.object(region_writer, "FOLD_BATCH_CELLS", turned.fold_batch_rows))
+        if turned.snapshot_page_bytes:
+            knobs.enter_context(patch.object(snapshots, "PAGE_BYTES", turned.snapshot_page_bytes))
+            knobs.enter_context(patch.object(messages, "PAGE_BYTES_MIN", turned.snapshot_page_bytes))
+
     async def _run(self, nursery: trio.Nursery) -> None:
-        calm = ClusterFaults(clocks=self.plan.faults.clocks)
-        cluster = SimulatedCluster(self.streams, self.plan.layout, calm, nursery, self.live, self.trace)
+        cluster = SimulatedCluster(
+            self.streams,
+            self.plan.layout,
+            ClusterFaults(clocks=self.plan.world.clocks),
+            nursery,
+            self.chronicler,
+            self.trace,
+            embedded=self.plan.embedded,
+            garbage_interval_ms=self.plan.knobs.garbage_interval_ms,
+            fired=self.history.fired,
+        )
+        cluster.on_life = self.chronicler.life
         with trio.move_on_after(SETUP_LIMIT_S) as setup:
             await self._set_up(cluster)
-        if setup.cancelled_caught:
-            self.record.violate("P9", "the cluster was not set up in time")
-        cluster.set_faults(self.plan.faults)
-        nemesis = Nemesis(cluster, self.streams.stream("nemesis"), self.plan.nemesis)
+        self.checkers.waited(cluster, Wait.SET_UP, in_time=not setup.cancelled_caught)
+        cluster.founded = True
+        self.history.began_s = trio.current_time()
+        cluster.set_faults(self.plan.world)
+        nemesis = Nemesis(cluster, self.history, self.plan, self.checkers)
         with trio.move_on_after(self.plan.work_s + READY_LIMIT_S) as busy:
             await self._work(cluster, nemesis)
-        if busy.cancelled_caught:
-            self.record.violate(
-                "P9", "after the heal, not every node was ready or not every client had its answer"
-            )
+        self.checkers.waited(cluster, Wait.READY, in_time=not busy.cancelled_caught)
         await self._converge(cluster)
         await self._be_tidy(cluster)
         await self._be_quiet(cluster)
-        self._judge_all(cluster)
-        final_checks.check_all(cluster, self.record, self.live)
+        self.checkers.settled(cluster)
 
     async def _set_up(self, cluster: SimulatedCluster) -> None:
         slots = list(cluster.slots.values())
@@ -172,8 +195,8 @@ class _Simulation:
             lambda view: change_set(view, {"operations": flags}, new_id=lambda: "r").intent,
             author="setup",
         )
-        while not final_checks.converged(cluster) or any(  # noqa: ASYNC110 - looks at a whole cluster from outside
-            PROJECT not in engine.projects for _, engine in final_checks.engines(cluster)
+        while not converged(cluster) or any(  # noqa: ASYNC110 - looks at a whole cluster from outside
+            PROJECT not in engine.projects for _, engine in engines(cluster)
         ):
             await trio.sleep(0.1)
 
@@ -182,92 +205,38 @@ class _Simulation:
         async with trio.open_nursery() as clients:
             async with trio.open_nursery() as trouble:
                 trouble.start_soon(nemesis.run)
-                self._hire(cluster, clients, until_s)
-                if self.plan.junk:
-                    trouble.start_soon(self._send_junk, cluster, self.streams.stream("junk"))
+                await workload.work(self.plan, cluster, self.history, self.checkers, clients.start_soon)
                 for number in range(1, CHECKPOINTS + 1):
                     await trio.sleep_until(until_s - self.plan.work_s * (1 - number / CHECKPOINTS))
-                    self._judge_all(cluster)
-                    if number == 1 and self.plan.latecomer:
-                        cluster.launch(cluster.add_slot("eu-9", "eu"))
+                    self.checkers.checkpoint(cluster)
                 trouble.cancel_scope.cancel()
             cluster.set_faults(ClusterFaults())
-            await nemesis.heal()
-
-    def _hire(self, cluster: SimulatedCluster, nursery: trio.Nursery, until_s: float) -> None:
-        settings: WorkloadSettings = self.plan.workload
-        for region in self.plan.layout:
-            for number in range(settings.admins_per_region):
-                name = f"{region}-admin-{number}"
-                rng = self.streams.stream("admin", name)
-                admin = Administrator(name, region, cluster, self.record, rng, settings)
-                nursery.start_soon(admin.work, until_s)
-
-    async def _send_junk(self, cluster: SimulatedCluster, rng: Random) -> None:
-        for flag in CONTESTED:
-            await trio.sleep(rng.uniform(0.5, 4))
-            live = cluster.live()
-            if not live:
-                continue
-            slot = rng.choice(live)
-            engine = slot.engine
-            assert engine is not None
-            raws = [
-                undecodable_change(rng),
-                unreadable_change(engine.projects[PROJECT].replica, flag, rng).raw,
-            ]
-            sender = PeerIdentity(
-                *rng.choice([(s.name, s.region) for s in cluster.slots.values() if s is not slot])
-            )
-            member = engine.directory.members.get(sender.node)
-            registration = "" if member is None else member.registration
-            body = messages.encode({"changes": {PROJECT: raws}, "as": registration})
-            try:
-                await engine.peer_service.serve(sender, "push", body)
-            except PeerRefused:
-                continue
-
-    def _judge_all(self, cluster: SimulatedCluster) -> None:
-        for judge in self.judges:
-            for slot in cluster.live():
-                assert slot.engine is not None
-                judge.node(slot, slot.engine, self.record)
+            await nemesis.freeze()
+        self.history.frozen_s = trio.current_time()
 
     async def _converge(self, cluster: SimulatedCluster) -> None:
-        began_s = trio.current_time()
-        while not final_checks.converged(cluster):
-            if trio.current_time() - began_s > CONVERGENCE_LIMIT_S:
-                vectors = [
-                    f"{slot.name}: { ({n: sum(p.replica.vv.values()) for n, p in engine.projects.items()}) }"
-                    for slot, engine in final_checks.engines(cluster)
-                ]
-                self.record.violate("P9", f"no convergence in {CONVERGENCE_LIMIT_S} s: {', '.join(vectors)}")
-                await trio.sleep_forever()
-            await trio.sleep(0.05)
-        self.convergence_s = trio.current_time() - began_s
+        with trio.move_on_after(CONVERGENCE_LIMIT_S) as limit:
+            while not converged(cluster, without=self.history.forked):  # noqa: ASYNC110 - as above
+                await trio.sleep(LOOK_S)
+            self.history.converged_s = trio.current_time()
+        self.checkers.waited(cluster, Wait.CONVERGED, in_time=not limit.cancelled_caught)
 
     async def _be_tidy(self, cluster: SimulatedCluster) -> None:
-        """Return when the nodes have nothing of their own to write any more: incarnations that have ended."""
-        began_s = unchanged_s = trio.current_time()
-        before: object = None
-        while trio.current_time() - unchanged_s < TIDY_S:
-            if trio.current_time() - began_s > TIDY_LIMIT_S:
-                self.record.violate("P8", f"a converged cluster still writes after {TIDY_LIMIT_S} s")
-                await trio.sleep_forever()
-            now = [
-                {n: dict(p.replica.vv) for n, p in e.projects.items()}
-                for _, e in final_checks.engines(cluster)
-            ]
-            if now != before:
-                before, unchanged_s = now, trio.current_time()
-            await trio.sleep(0.25)
+        """Return when the nodes have nothing of their own to write any more, such as ends of incarnations.
+
+        And when what has come as a whole has its history, which a node asks for ever more rarely.
+        """
+        with trio.move_on_after(TIDY_LIMIT_S) as limit:
+            unchanged_s = trio.current_time()
+            before: object = None
+            while trio.current_time() - unchanged_s < TIDY_S:
+                now = [vectors(engine) for _, engine in engines(cluster)]
+                if now != before or not all(follows_nothing(engine) for _, engine in engines(cluster)):
+                    before, unchanged_s = now, trio.current_time()
+                await trio.sleep(LOOK_S)
+        self.checkers.waited(cluster, Wait.TIDY, in_time=not limit.cancelled_caught)
 
     async def _be_quiet(self, cluster: SimulatedCluster) -> None:
         await trio.sleep(SETTLE_S)
-        before = [slot.gauges.payload_bytes_sent for slot in cluster.live() if slot.gauges is not None]
+        self.checkers.waited(cluster, Wait.CALM, in_time=True)
         await trio.sleep(IDLE_S)
-        after = [slot.gauges.payload_bytes_sent for slot in cluster.live() if slot.gauges is not None]
-        if before != after:
-            self.record.violate(
-                "P8", f"a converged, idle cluster sent payload: {before} became {after} bytes"
-            )

@@ -1,228 +1,398 @@
-"""Administrators that fight over a few flags, in every region, through whatever node they reach.
+"""Clients that work through a plan's operations, each one thing after another, through whatever node they reach.
 
 Each write has an idempotency key and is tried again while its outcome is unknown: at any node if an answer has named
-the change, else at the node that was asked first. Readers are not simulated as tasks: what they would see is checked
-after every batch (`vexil.chaos.live_checks`).
+the change, else at the node that was asked first, as long as that has the disk that it had: who has not heard a name
+has no other promise. A client's role says how it goes about it:
+
+=========== =========================================================================================
+``admin``   a person: no token, edits
+``session`` has a token and moves to another node with every step, and whenever one does not answer
+``reader``  reads at the nodes of its region, without a token
+``script``  sends every key twice at once, and again, here and elsewhere, when it has long succeeded
+=========== =========================================================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Mapping
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import trio
 
-from vexil.chaos.record import Outcome, Record, Write
-from vexil.chaos.simulated_cluster import NoAnswer, SimulatedCluster, Slot
-from vexil.crdt import version_vector
-from vexil.crdt.change import parse_id
-from vexil.crdt.schema import flag_object
-from vexil.node.authoring import change_set, etag_of, unkill_flag
+from vexil.chaos import wishes
+from vexil.chaos.history import History, Outcome, Read, Write
+from vexil.chaos.operations import CONTESTED, ENVIRONMENTS, PAIR, PEOPLE, PROJECT, READS, SOFT
+from vexil.chaos.plan import Client, Operation, Plan
+from vexil.chaos.requests import NO_ANSWER, NOBODY_THERE, OK, Answer, Requests, Terms
+from vexil.chaos.simulated_cluster import SimulatedCluster
+from vexil.chaos.simulated_slot import Slot
+from vexil.chaos.wishes import Wish
+from vexil.crdt.change import Dot
 from vexil.node.authoring.intent import Intent
-from vexil.node.engine import Engine
-from vexil.node.engine_types import Written
-from vexil.node.errors import ApiError
 from vexil.node.project import Project
 
-PROJECT: Final = "demo"
-ENVIRONMENTS: Final = ("dev", "prod")
-CONTESTED: Final = ("a", "b", "c")
-PAIR: Final = ("pair-1", "pair-2")
-FAVOURITE: Final = 0.4
-"""How often all of them want the same flag, in the same environment."""
-TRIES_MAX: Final = 12
-TRY_TIMEOUT_MS: Final = 7_000
-"""Above what a retry waits for its change, and above what a write waits for its durability."""
-
-Operations = Callable[[Project], list[dict[str, Any]]]
-
-
-@dataclass(frozen=True, slots=True)
-class WorkloadSettings:
-    """How hard the administrators work. The defaults are what most seeds have."""
-
-    admins_per_region: int = 1
-    pause_ms_max: float = 900.0
-    """Between two writes of one administrator: from nothing up to this, evenly."""
-    roaming: float = 0.2
-    """How often one asks a node of another region."""
-    impatient: float = 0.1
-    """How often one gives up after 300 ms, and asks again."""
-    demanding: float = 0.15
-    """How often one asks for a durability by name."""
+TRIES_MAX: Final = 16
+PAUSE_S: Final = (0.05, 0.5)
+"""Between two tries."""
+REFUSALS_MAX: Final = 3
+"""How often a client is put off before it gives up."""
+PUT_OFF: Final = frozenset(("node.not_ready", "rate.limited", "token.behind"))
+"""Refusals that say: not here and now."""
+NOT_AGAIN: Final = PUT_OFF | {"durability.unavailable", "project.not_found"}
+"""What a node may say to a retry of what has succeeded elsewhere."""
+READ_TRIES_MAX: Final = 3
+LOOKS_MAX: Final = 3
+ELSEWHERE: Final = 0.5
+"""How often a client goes to another node with what it has looked at."""
+INSISTS_MAX: Final = 3
+"""How often a script sends something again when a write has succeeded: that one, or one of a while ago."""
+DONE_KEPT: Final = 20
+LOG_CUT: Final = "log_shortened"
+"""The fault by which a node can forget a key that it had."""
+HERD_MAX: Final = 500
+HERD_READS: Final = 0.7
+"""How much of a herd only reads."""
 
 
-class Administrator:
-    """One person with a script, at home in one region."""
+class Listener(Protocol):
+    """Who is told what clients were told: the checkers."""
+
+    def written(self, write: Write) -> None:
+        """A write has been acknowledged, or refused for good."""
+
+    def read(self, read: Read) -> None:
+        """A client has read, or has heard nothing."""
+
+
+class Worker:
+    """One client while it works."""
 
     def __init__(
-        self,
-        name: str,
-        region: str,
-        cluster: SimulatedCluster,
-        record: Record,
-        rng: Random,
-        settings: WorkloadSettings,
+        self, client: Client, cluster: SimulatedCluster, history: History, listener: Listener
     ) -> None:
-        """Nothing has been written yet."""
-        self.name = name
-        self._region = region
+        """Nothing has been asked for yet."""
+        self.client = client
+        self.token: Mapping[int, int] = {}
+        """Of a session: what it has seen."""
         self._cluster = cluster
-        self._record = record
-        self._rng = rng
-        self._settings = settings
-        self._count = 0
+        self._history = history
+        self._listener = listener
+        self._requests = Requests(cluster, history)
+        self._before = ""
+        """Who was asked last."""
+        self._done: deque[tuple[Write, Callable[[Project], Intent]]] = deque(maxlen=DONE_KEPT)
+        """Of a script: what has succeeded, and is sent again."""
 
-    async def work(self, until_s: float) -> None:
-        """Write, one thing after another, until ``until_s``; the last one is seen through."""
-        while trio.current_time() < until_s:
-            await trio.sleep(self._rng.uniform(0, self._settings.pause_ms_max) / 1000)
-            what, decide = self._idea()
-            await self.write(what, decide)
+    async def work(self, todo: tuple[Operation, ...], until_s: float) -> None:
+        """Do it, and see the last thing through; what is not begun by ``until_s`` is left."""
+        for operation in todo:
+            await trio.sleep_until(self._history.began_s + operation.at_s)
+            if trio.current_time() > until_s:
+                return
+            await self.do(operation)
 
-    # -- what to write
+    async def do(self, operation: Operation) -> None:
+        """One thing that it wants."""
+        rng = self._cluster.streams.stream("operation", operation.number)
+        if operation.kind in READS:
+            await self.read(operation, rng)
+        else:
+            await self.write(operation, wishes.wish(operation, rng), rng)
 
-    def _idea(self) -> tuple[str, Callable[[Project], Intent]]:
-        rng = self._rng
-        flag = rng.choice(CONTESTED)
-        environment = rng.choice(ENVIRONMENTS)
-        mark = f"{self.name}-{self._count}"
-        if rng.random() < FAVOURITE:
-            flag, environment = CONTESTED[0], ENVIRONMENTS[-1]
-        kind = rng.choices(
-            ("patch", "pair", "delete", "create", "kill", "unkill", "tag", "untag", "rule", "unrule", "both"),
-            (8, 4, 2, 3, 3, 3, 3, 2, 3, 2, 3),
-        )[0]
-        if kind == "pair":
-            patch = {
-                "owner": mark,
-                "environments": {e: {"metadata": {"release": mark}} for e in ENVIRONMENTS},
-            }
-            return f"pair {mark}", self._set([{"op": "patch", "flag": f, "patch": patch} for f in PAIR])
-        if kind == "both":
-            edits = [
-                {"op": "patch", "flag": f, "patch": {"description": mark}} for f in rng.sample(CONTESTED, 2)
+    # -- reads
+
+    async def read(self, operation: Operation, rng: Random) -> None:
+        """One flag, or all that are edited hard; a session tries elsewhere if it gets no answer, or an old one."""
+        flags = (operation.flag,) if operation.kind == "read" else (*CONTESTED, *PAIR)
+        person = rng.choice(PEOPLE)
+        for _ in range(READ_TRIES_MAX if self._moves else 1):
+            if await self._read_once(operation, flags, person, rng):
+                return
+            await trio.sleep(rng.uniform(*PAUSE_S))
+
+    async def _read_once(
+        self, operation: Operation, flags: tuple[str, ...], person: str, rng: Random
+    ) -> bool:
+        slot, terms = self._choose(rng), self._requests.terms(self.client, rng, self.token)
+        if slot is None:
+            now_s = trio.current_time()
+            rows = [
+                Read(
+                    self.client.name,
+                    operation.number,
+                    "",
+                    flag,
+                    operation.environment,
+                    now_s,
+                    now_s,
+                    NO_ANSWER,
+                    needed=terms.needed,
+                    context=person,
+                )
+                for flag in flags
             ]
-            edits.append({"op": "patch", "flag": PAIR[0], "patch": {"description": mark}})
-            return f"both {mark}", self._set(edits)
-        if kind == "unkill":
-            return f"unkill {flag} {environment}", lambda view: unkill_flag(
-                view, flag, environment, if_match=etag_of(view.replica.cells(flag_object(flag)))
-            )
-        return f"{kind} {flag}", self._set([{"flag": flag, **self._operation(kind, environment, mark)}])
+            self._history.reads += rows
+        else:
+            self._before = slot.name
+            rows = await self._requests.read(slot, operation, flags, person, terms)
+        for row in rows:
+            self._listener.read(row)
+        if rows[0].answer != OK:
+            return False
+        self._took(rows[0].token)
+        return True
 
-    def _operation(self, kind: str, environment: str, mark: str) -> dict[str, Any]:
-        rng = self._rng
-        tag = rng.choice(("x", "y"))
-        rule = rng.choice(("r1", "r2", "r3"))
-        body = {"id": rule, "if": {"==": [{"var": "who"}, mark]}, "serve": rng.choice(("on", "off"))}
-        operations: dict[str, dict[str, Any]] = {
-            "delete": {"op": "delete"},
-            "create": {"op": "create", "value": flag_body(mark)},
-            "kill": {"op": "kill", "environment": environment},
-            "tag": {"op": "add_tag", "tag": tag},
-            "untag": {"op": "remove_tag", "tag": tag},
-            "rule": {"op": "put_rule", "environment": environment, "rule": body},
-            "unrule": {"op": "remove_rule", "environment": environment, "id": rule},
-        }
-        if kind in operations:
-            return operations[kind]
-        part = {"enabled": rng.random() < 0.7, "default": rng.choice(("on", "off"))}
-        patch = rng.choice(({"description": mark}, {"environments": {environment: part}}, {"owner": mark}))
-        return {"op": "patch", "patch": patch}
+    # -- writes
 
-    def _set(self, operations: list[dict[str, Any]]) -> Callable[[Project], Intent]:
-        def new_id() -> str:
-            raise AssertionError("every rule of this workload has an id")
+    async def write(self, operation: Operation, wish: Wish, rng: Random) -> Write | None:
+        """One write with all its retries; its outcome may stay unknown if no node answers for long.
 
-        return lambda view: change_set(view, {"operations": operations}, new_id=new_id).intent
+        None if it had to be looked at first and nobody showed it: then nothing was asked for.
+        """
+        looked: Any = None
+        condition = None
+        if wish.look is not None:
+            seen = await self._look(operation, wish.look, rng)
+            if seen is None:
+                return None
+            looked, condition = seen
 
-    # -- how to write it
+        def decide(view: Project) -> Intent:
+            return wish.decide(view, looked)
 
-    async def write(self, what: str, decide: Callable[[Project], Intent]) -> Write:
-        """One write with all its retries; its outcome may stay unknown if no node answers for long."""
-        self._count += 1
-        write = Write(f"{self.name}/{self._count}", what)
-        self._record.writes.append(write)
-        rng, settings = self._rng, self._settings
-        asked = rng.choice(("node", "peer", "region")) if rng.random() < settings.demanding else ""
-        unlinked = False
+        write = Write(
+            f"{self.client.name}/{operation.number}",
+            wish.text,
+            self.client.name,
+            operation.number,
+            condition=condition if wish.conditional else None,
+        )
+        self._history.writes.append(write)
+        asked = rng.choice(("node", "peer", "region")) if rng.random() < self.client.demanding else ""
+        heard: list[Answer] = []
+        disk = None
         for _ in range(TRIES_MAX):
-            slot = self._choose(write, unlinked=unlinked)
-            if slot is not None:
-                unlinked = True
-                await self._try(slot, write, decide, asked)
-                if write.outcome is not Outcome.UNKNOWN:
-                    return write
-            await trio.sleep(rng.uniform(0.1, 0.8))
+            pinned = self._is_pinned(write, heard)
+            first = self._cluster.slots.get(write.slot)
+            if pinned and (first is None or first.disk is not disk):
+                break
+            # What was looked at here may be decided on there.
+            elsewhere = wish.look is not None and rng.random() < ELSEWHERE
+            slot = first if pinned else self._choose(rng, elsewhere=elsewhere)
+            slot = slot if slot is not None and slot.ready else None
+            disk = slot.disk if slot is not None else disk
+            heard += await self._try(slot, write, decide, asked, rng, twice=not heard)
+            if self._is_through(write, heard):
+                break
+            await trio.sleep(rng.uniform(*PAUSE_S))
+        if write.outcome is not Outcome.UNKNOWN:
+            self._listener.written(write)
+        if write.outcome is Outcome.ACKNOWLEDGED and self.client.role == "script":
+            self._done.append((write, decide))
+            await self._insist(rng)
         return write
 
-    def _choose(self, write: Write, *, unlinked: bool) -> Slot | None:
-        if unlinked and write.dot is None:
-            return self._cluster.slots[write.slot] if self._cluster.slots[write.slot].ready else None
-        live = self._cluster.live()
-        near = [slot for slot in live if slot.region == self._region]
-        chosen = live if self._rng.random() < self._settings.roaming or not near else near
-        return self._rng.choice(chosen) if chosen else None
+    async def _look(
+        self, operation: Operation, what: Callable[[Project], Any], rng: Random
+    ) -> tuple[Any, Mapping[int, int]] | None:
+        for _ in range(LOOKS_MAX):
+            slot, terms = self._choose(rng), self._requests.terms(self.client, rng, self.token)
+            if slot is not None:
+                self._before = slot.name
+                seen = await self._requests.look(slot, operation, what, terms)
+                if seen is not None:
+                    # Time to make up one's mind in; meanwhile others write.
+                    await trio.sleep(rng.uniform(0, 0.5))
+                    return seen
+            await trio.sleep(rng.uniform(*PAUSE_S))
+        return None
 
-    async def _try(self, slot: Slot, write: Write, decide: Callable[[Project], Intent], asked: str) -> None:
-        write.slot = slot.name
-        named = write.dot
+    def _is_pinned(self, write: Write, heard: list[Answer]) -> bool:
+        """Whether it may have been written, under a name that is not known: then it is asked for there alone."""
+        return write.dot is None and not all(answer.definite for answer in heard)
 
-        def decided(view: Project) -> Intent:
-            self._record.authored_on[PROJECT, write.key] = dict(view.replica.vv)
-            return decide(view)
+    async def _try(
+        self,
+        slot: Slot | None,
+        write: Write,
+        decide: Callable[[Project], Intent],
+        asked: str,
+        rng: Random,
+        *,
+        twice: bool,
+    ) -> list[Answer]:
+        """One attempt; two at once by a script that has just begun."""
+        if slot is None:
+            return [NOBODY_THERE]
+        self._before = slot.name
+        write.needed = dict(self.token)
+        heard: list[Answer] = []
 
-        async def handle(engine: Engine) -> Written:
-            return await engine.write(
-                PROJECT,
-                decided,
-                author=self.name,
-                idempotency=(write.key, b"same"),
-                durability=asked,
-                retry_of=named,
+        async def once(terms: Terms) -> None:
+            answer = await self._requests.write(
+                slot, write, decide, terms, durability=asked, retry_of=write.dot
             )
+            heard.append(answer)
+            self._take(write, answer)
 
-        impatient = self._rng.random() < self._settings.impatient
-        abandon = self._rng.random() < 0.5
-        try:
-            written = await self._cluster.request(
-                slot, handle, timeout_ms=300 if impatient else TRY_TIMEOUT_MS, abandon=abandon
-            )
-        except NoAnswer:
-            return
-        except ApiError as error:
-            if not error.definite:
-                told = parse_id(str(error.members.get("change")))
-                write.dot = told or write.dot
-            elif named is None:
-                write.outcome = Outcome.REFUSED
-            return
-        self._acknowledged(slot, write, written)
+        async with trio.open_nursery() as nursery:
+            for _ in range(2 if twice and self.client.role == "script" else 1):
+                nursery.start_soon(once, self._requests.terms(self.client, rng, self.token))
+        return heard
 
-    def _acknowledged(self, slot: Slot, write: Write, written: Written) -> None:
-        if written.dot is None:
-            write.outcome = Outcome.NOTHING_TO_WRITE
+    def _take(self, write: Write, answer: Answer) -> None:
+        """What the answer says about the write."""
+        written = answer.written
+        if written is None:
+            write.dot = answer.dot or write.dot
+            if answer.shown and answer.code != "token.behind":
+                write.token = dict(answer.shown)
+                self._took(write.token)
             return
-        if write.dot is not None and write.dot != written.dot:
-            self._record.violate("P13", f"{write.what}: a retry of {write.dot} was told {written.dot}")
-        write.outcome, write.dot, write.durability = Outcome.ACKNOWLEDGED, written.dot, written.durability
-        engine = slot.engine
-        if engine is not None:
-            shown = engine.projects[PROJECT].replica.covers(dict([written.dot]))
-            if not (shown and version_vector.covers(written.token, [written.dot])):
-                self._record.violate(
-                    "P6", f"{slot.name} acknowledged {written.change_id} and does not show it"
+        if written.dot is not None:
+            self._same_change(write, written.dot)
+            write.dot = written.dot
+            if write.acknowledged_s is not None:
+                return
+            write.outcome, write.durability = Outcome.ACKNOWLEDGED, written.durability
+            write.acknowledged_s = trio.current_time()
+        write.token = dict(written.token)
+        self._took(write.token)
+
+    def _is_through(self, write: Write, heard: list[Answer]) -> bool:
+        """Whether the client stops trying; says what came of the write if that is known."""
+        if write.outcome is Outcome.ACKNOWLEDGED:
+            return True
+        if write.dot is not None or heard[-1] is NOBODY_THERE:
+            return False
+        if sum(answer.code in PUT_OFF for answer in heard) <= REFUSALS_MAX and heard[-1].code in PUT_OFF:
+            return False
+        if all(answer.definite for answer in heard):
+            nothing = any(answer.written is not None for answer in heard)
+            write.outcome = Outcome.NOTHING_TO_WRITE if nothing else Outcome.REFUSED
+            return True
+        # An earlier try was not answered, and may have been written behind this refusal.
+        return heard[-1].definite
+
+    async def _insist(self, rng: Random) -> None:
+        """Send again what has succeeded, by its name to any node, by its key alone to one that has the change."""
+        for number in range(rng.randint(1, INSISTS_MAX)):
+            await trio.sleep(rng.uniform(0, 1))
+            write, decide = rng.choice(self._done) if number else self._done[-1]
+            dot = write.dot
+            assert dot is not None, "it has been acknowledged"
+            by_name, terms = rng.random() < 0.5, self._requests.terms(self.client, rng, self.token)
+            # A start reads keys from the log, and nobody but this fault cuts it while they count.
+            by_name = by_name or LOG_CUT in self._history.fired
+            live = [slot for slot in self._cluster.live() if by_name or _has(slot, dot)]
+            if not live:
+                continue
+            # Who has come last has its keys from others.
+            ages = {life.slot: age for age, life in enumerate(self._history.lives)}
+            slot = max(live, key=lambda each: ages[each.name]) if rng.random() < 0.5 else rng.choice(live)
+            answer = await self._requests.write(slot, write, decide, terms, retry_of=dot if by_name else None)
+            if answer.dot is not None or answer.code == OK:
+                self._same_change(write, answer.dot)
+            elif answer.definite and answer.code not in NOT_AGAIN and dot[0] not in self._history.forked:
+                self._history.violate(
+                    "P13",
+                    f"{write.what}: {slot.name} refused a retry of the acknowledged {dot}: {answer.code}",
                 )
 
+    def _same_change(self, write: Write, told: Dot | None) -> None:
+        """Complain of an answer that names another change; unless two processes wrote under one incarnation.
 
-def flag_body(mark: str) -> dict[str, Any]:
-    """A boolean flag that is on everywhere."""
-    return {
-        "type": "boolean",
-        "description": mark,
-        "variants": {"on": True, "off": False},
-        "environments": {e: {"enabled": True, "default": "on", "off_variant": "off"} for e in ENVIRONMENTS},
-    }
+        Or unless a fault has destroyed the one that was named first: then the node knows of none.
+        """
+        if write.dot is None or write.dot[0] in self._history.forked:
+            return
+        if write.dot != told and write.dot not in self._history.destroyed.get(PROJECT, ()):
+            self._history.violate("P13", f"{write.what}: a retry of {write.dot} was told {told}")
+
+    # -- where
+
+    @property
+    def _moves(self) -> bool:
+        return self.client.role == "session"
+
+    def _choose(self, rng: Random, *, elsewhere: bool = False) -> Slot | None:
+        """A node that is ready: of the own region, unless the client roams or none is there.
+
+        ``elsewhere``: of any region, and another one than the last if there is one.
+        """
+        live = self._cluster.live()
+        near = [slot for slot in live if slot.region == self.client.region]
+        if self.client.role == "reader":
+            return rng.choice(near) if near else None
+        if self._moves or elsewhere:
+            live, near = ([s for s in slots if s.name != self._before] for slots in (live, near))
+            live = live or self._cluster.live()
+        roams = elsewhere or rng.random() < self.client.roaming
+        chosen = live if roams or not near else near
+        return rng.choice(chosen) if chosen else None
+
+    def _took(self, token: Mapping[int, int]) -> None:
+        """A session goes on with the token that it was given last."""
+        if self._moves:
+            self.token = dict(token)
+
+
+def _has(slot: Slot, dot: Dot) -> bool:
+    engine = slot.engine
+    project = None if engine is None else engine.projects.get(PROJECT)
+    return project is not None and project.replica.known(dot[0]) >= dot[1]
+
+
+async def work(
+    plan: Plan,
+    cluster: SimulatedCluster,
+    history: History,
+    listener: Listener,
+    start: Callable[..., object],
+) -> None:
+    """Give every client of the plan its operations; ``start`` starts a task."""
+    await trio.lowlevel.checkpoint()
+    for client in plan.clients:
+        todo = tuple(operation for operation in plan.operations if operation.client == client.name)
+        worker = Worker(client, cluster, history, listener)
+        start(worker.work, todo, history.began_s + plan.work_s)
+
+
+async def herd(
+    cluster: SimulatedCluster, history: History, listener: Listener, slot: Slot, rng: Random, count: int
+) -> None:
+    """``count`` requests to ``slot`` at once, of clients that try once; returns when all have heard, or given up."""
+    client = Client(f"herd-{rng.getrandbits(32):08x}", slot.region, role="reader")
+    requests = Requests(cluster, history)
+
+    async def read(operation: Operation, person: str, terms: Terms) -> None:
+        for row in await requests.read(slot, operation, (operation.flag,), person, terms):
+            listener.read(row)
+
+    async def edit(operation: Operation, wish: Wish, terms: Terms) -> None:
+        write = Write(f"{client.name}/{operation.number}", wish.text, client.name, operation.number)
+        history.writes.append(write)
+        answer = await requests.write(slot, write, lambda view: wish.decide(view, None), terms)
+        if answer.written is not None and answer.dot is not None:
+            write.outcome, write.dot = Outcome.ACKNOWLEDGED, answer.dot
+            write.durability, write.acknowledged_s = answer.written.durability, trio.current_time()
+            write.token = dict(answer.written.token)
+        elif answer.definite:
+            write.outcome = Outcome.REFUSED if answer.written is None else Outcome.NOTHING_TO_WRITE
+        else:
+            write.dot = answer.dot
+        if write.outcome is not Outcome.UNKNOWN:
+            listener.written(write)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(1, min(count, HERD_MAX) + 1):
+            environment, person = rng.choice(ENVIRONMENTS), rng.choice(PEOPLE)
+            terms = requests.terms(client, rng, {})
+            if rng.random() < HERD_READS:
+                operation = Operation(number, client.name, 0.0, "read", CONTESTED[0], environment)
+                nursery.start_soon(read, operation, person, terms)
+            else:
+                operation = Operation(number, client.name, 0.0, "metadata", rng.choice(SOFT), environment)
+                nursery.start_soon(edit, operation, wishes.wish(operation, rng), terms)

@@ -1,4 +1,5 @@
-"""Bugs that broke systems like this one, planted into the running code to show that the checkers would find them.
+"""What is done to the running code to try the harness: bugs, rules switched off, and refactors that change nothing.
 
-One file each. They are patches that a context manager applies at run time; nothing of them is in production code.
+All are patches that a context manager applies at run time; nothing of them is in production code. One file each, in the
+folder of its kind: `bugs`, `rules`, `benign`. `catalogue` finds them.
 """

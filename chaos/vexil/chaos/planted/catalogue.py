@@ -1,79 +1,78 @@
-"""All planted bugs, by number: those that seeds find, and those for which a scenario was written."""
+"""All planted bugs, switched-off rules and benign refactors there are: whatever lies in the folder of its kind.
+
+A new file is all that a new one needs. A file that does not say what it plants is an error: were it passed over, a bug
+could be missing from every table without anybody noticing.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
+from typing import Final, Protocol, TypeVar
 
-from vexil.chaos.planted import (
-    back_off_without_bound,
-    canonical_in_dict_order,
-    copy_keeps_its_name,
-    evicted_not_fenced,
-    far_clock_believed,
-    gap_skipped,
-    garbage_before_all,
-    garbage_without_the_partitioned,
-    gossip_one_way,
-    half_a_change_set,
-    kill_as_last_writer,
-    merge_counts_twice,
-    old_name_after_crash,
-    one_bad_flag_stops_all,
-    page_tail_dropped,
-    removals_not_in_digest,
-    remove_clears_unseen,
-    replay_counts_twice,
-    retry_writes_again,
-    stamps_not_received,
-    tie_resolved_by_arrival,
-    tie_without_incarnation,
-    timeout_as_failure,
-    unsynced_acknowledgement,
-    vector_before_cells,
-    vector_before_page,
-    view_from_change,
-    wall_clock_for_stamps,
-)
+from vexil.chaos.planted import benign, bugs, rules
+from vexil.chaos.planted.benign_refactor import Benign
 from vexil.chaos.planted.planted_bug import PlantedBug
+from vexil.chaos.planted.switched_off import SwitchedOff
 
-PLANTED: Final[tuple[PlantedBug, ...]] = tuple(
-    sorted(
-        (
-            module.BUG
-            for module in (
-                back_off_without_bound,
-                canonical_in_dict_order,
-                far_clock_believed,
-                gap_skipped,
-                half_a_change_set,
-                kill_as_last_writer,
-                merge_counts_twice,
-                old_name_after_crash,
-                one_bad_flag_stops_all,
-                remove_clears_unseen,
-                retry_writes_again,
-                stamps_not_received,
-                tie_resolved_by_arrival,
-                tie_without_incarnation,
-                timeout_as_failure,
-                unsynced_acknowledgement,
-                vector_before_cells,
-                vector_before_page,
-                view_from_change,
-                wall_clock_for_stamps,
-            )
-        ),
-        key=lambda bug: bug.number,
-    )
-)
-DIRECTED: Final[tuple[tuple[PlantedBug, str], ...]] = (
-    (copy_keeps_its_name.BUG, "clone"),
-    (garbage_before_all.BUG, "garbage-waits-for-the-cut-off"),
-    (garbage_without_the_partitioned.BUG, "garbage-waits-for-the-cut-off"),
-    (removals_not_in_digest.BUG, "delete-by-digest"),
-    (gossip_one_way.BUG, "one-way-link"),
-    (page_tail_dropped.BUG, "page-limit"),
-    (replay_counts_twice.BUG, "replayed-once"),
-    (evicted_not_fenced.BUG, "evicted-alive"),
-)
-"""Bugs that random faults find too rarely, each with the scenario that fails on it."""
+
+class NotPlanted(Exception):
+    """A folder of the catalogue holds something else than what belongs there, or nothing, or one thing twice."""
+
+
+class Planted(Protocol):
+    """What one file plants."""
+
+    @property
+    def name(self) -> str:
+        """Its name; no other one of its kind has it."""
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """Where it stands among those of its kind."""
+
+
+T = TypeVar("T", bound=Planted)
+
+
+def planted_in(package: ModuleType, value: str, kind: type[T]) -> tuple[T, ...]:
+    """What each module of ``package`` calls ``value``, a ``kind``, by `Planted.place`.
+
+    Modules are found by the import system, so it is the same from a source tree, an installed wheel or an archive.
+    Raises NotPlanted.
+    """
+    found: dict[str, T] = {}
+    for _, name, _ in iter_modules(package.__path__, f"{package.__name__}."):
+        planted = getattr(import_module(name), value, None)
+        if not isinstance(planted, kind):
+            raise NotPlanted(f"{name} has no {value} that is a {kind.__name__}")
+        if planted.name in found:
+            raise NotPlanted(f"{name} has a name that is taken: {planted.name!r}")
+        found[planted.name] = planted
+    if not found:
+        raise NotPlanted(f"{package.__name__} is empty")
+    return tuple(sorted(found.values(), key=lambda planted: planted.place))
+
+
+PLANTED: Final = planted_in(bugs, "BUG", PlantedBug)
+"""Every planted bug, by number."""
+SWITCHES: Final = planted_in(rules, "SWITCH", SwitchedOff)
+"""Every rule, or part of one, that can be switched off, by rule."""
+BENIGN: Final = planted_in(benign, "BENIGN", Benign)
+"""Every benign refactor, by name."""
+
+RULES: Final = range(1, 13)
+"""The rules of the design."""
+ELSEWHERE: Final = {
+    "stfence": "an evicted node is cut off from a store that it shares with its region: every node has its own here",
+    "intent": "a snapshot on its way into a shared store: here it is staged beside the node's own, and switched to",
+}
+"""Switches of the model that are about a store that several nodes share. They come with the Cassandra store."""
+LATER: Final = {
+    26: "a Cassandra timestamp from the server's clock: comes with the Cassandra store",
+    29: "bucketing by hash(): comes with our own bucketing",
+    33: "a stream that goes on behind an event: comes with the streams",
+    34: "no jitter when clients reconnect: comes with the client",
+}
+"""Numbers of known failures that nothing can be planted for yet."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 from unittest.mock import patch
 
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.crdt import cell
 from vexil.crdt.change import Change, Dot
 from vexil.crdt.pen import CellWrite, Pen

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Final
 from unittest.mock import patch
 
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.crdt.change import Dot
 from vexil.node.authoring.if_match import Condition
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 from unittest.mock import patch
 
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.crdt import generation
 from vexil.crdt.change import Dot
 from vexil.crdt.generation import Existence

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 from unittest.mock import patch
 
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.crdt.change import Change
 from vexil.crdt.frontier import Frontier, Verdict
 
@@ -26,4 +26,4 @@ def _apply() -> Iterator[None]:
         yield
 
 
-SWITCH: Final = SwitchedOff(2, "causal", _apply)
+SWITCH: Final = SwitchedOff(2, "causal", _apply, profiles=frozenset(("links",)))

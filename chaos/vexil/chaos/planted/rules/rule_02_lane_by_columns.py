@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 from unittest.mock import patch
 
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.crdt import cell
 
 
@@ -24,4 +24,4 @@ def _apply() -> Iterator[None]:
         yield
 
 
-SWITCH: Final = SwitchedOff(2, "columns", _apply)
+SWITCH: Final = SwitchedOff(2, "columns", _apply, profiles=frozenset(("copies",)))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 from unittest.mock import patch
 
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.node.own_log import OwnLog
 from vexil.node.project import Project
 from vexil.node.seams import LogRecord
@@ -34,4 +34,4 @@ def _apply() -> Iterator[None]:
         yield
 
 
-SWITCH: Final = SwitchedOff(2, "order", _apply)
+SWITCH: Final = SwitchedOff(2, "order", _apply, profiles=frozenset(("links",)))

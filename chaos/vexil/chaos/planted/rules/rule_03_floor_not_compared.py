@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Final
 from unittest.mock import patch
 
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.crdt import merge
 from vexil.crdt.merge import Merge
 from vexil.crdt.replica import Replica
@@ -52,4 +52,4 @@ def _advance_floor(self: Replica, stable: dict[int, int]) -> None:
     self.above_floor.clear()
 
 
-SWITCH: Final = SwitchedOff(3, "floor", _apply)
+SWITCH: Final = SwitchedOff(3, "floor", _apply, profiles=frozenset(("copies",)))

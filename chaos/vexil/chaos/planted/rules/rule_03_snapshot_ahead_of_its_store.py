@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import trio
 
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.node.engine import Engine
 
 
@@ -27,4 +27,4 @@ def _apply() -> Iterator[None]:
         yield
 
 
-SWITCH: Final = SwitchedOff(3, "snapdur", _apply)
+SWITCH: Final = SwitchedOff(3, "snapdur", _apply, profiles=frozenset(("copies", "disks")))

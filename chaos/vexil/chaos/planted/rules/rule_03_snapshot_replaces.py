@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Final
 from unittest.mock import patch
 
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.crdt.change import Dot
 from vexil.crdt.merge import Merge
 
@@ -29,4 +29,4 @@ def _apply() -> Iterator[None]:
         yield
 
 
-SWITCH: Final = SwitchedOff(3, "snapjoin", _apply)
+SWITCH: Final = SwitchedOff(3, "snapjoin", _apply, profiles=frozenset(("copies",)))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 from unittest.mock import patch
 
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.node import loading
 from vexil.node.seams import MemberRow
 
@@ -22,4 +22,4 @@ def _apply() -> Iterator[None]:
         yield
 
 
-SWITCH: Final = SwitchedOff(4, "seal", _apply)
+SWITCH: Final = SwitchedOff(4, "seal", _apply, profiles=frozenset(("crashes", "disks")))

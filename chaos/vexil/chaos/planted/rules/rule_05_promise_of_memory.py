@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 from unittest.mock import patch
 
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.node.announcements import Announcements
 from vexil.node.caretaker import Caretaker
 
@@ -25,4 +25,4 @@ def _apply() -> Iterator[None]:
         yield
 
 
-SWITCH: Final = SwitchedOff(5, "anndur", _apply)
+SWITCH: Final = SwitchedOff(5, "anndur", _apply, profiles=frozenset(("disks", "crashes")))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Final
 from unittest.mock import patch
 
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.node.caretaker import Caretaker
 
 
@@ -24,4 +24,4 @@ def _apply() -> Iterator[None]:
         yield
 
 
-SWITCH: Final = SwitchedOff(6, "jhold", _apply)
+SWITCH: Final = SwitchedOff(6, "jhold", _apply, profiles=frozenset(("disks", "crashes")))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 from unittest.mock import patch
 
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.crdt.change import Change
 from vexil.node import pipeline
 from vexil.node.project import Project
@@ -30,4 +30,4 @@ def _apply() -> Iterator[None]:
         yield
 
 
-SWITCH: Final = SwitchedOff(6, "jremote", _apply)
+SWITCH: Final = SwitchedOff(6, "jremote", _apply, profiles=frozenset(("disks", "crashes")))

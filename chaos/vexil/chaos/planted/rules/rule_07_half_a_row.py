@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Final
 from unittest.mock import patch
 
-from vexil.chaos import simulated_store
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos import simulated_fold
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.node import fold_order
 from vexil.node.seams import FoldEntry
 
@@ -22,8 +22,8 @@ def _apply() -> Iterator[None]:
             return sound(entry, timestamp)
         return sound(entry._replace(lane_seq=timestamp + 1), timestamp)
 
-    with patch.object(fold_order, "without", without), patch.object(simulated_store, "without", without):
+    with patch.object(fold_order, "without", without), patch.object(simulated_fold, "without", without):
         yield
 
 
-SWITCH: Final = SwitchedOff(7, "rowdel", _apply)
+SWITCH: Final = SwitchedOff(7, "rowdel", _apply, profiles=frozenset(("crashes",)))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 from unittest.mock import patch
 
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.node import caretaker, stability
 from vexil.node.stability import Blocked, Stable, State
 
@@ -35,4 +35,4 @@ def _apply() -> Iterator[None]:
         yield
 
 
-SWITCH: Final = SwitchedOff(7, "gchead", _apply)
+SWITCH: Final = SwitchedOff(7, "gchead", _apply, profiles=frozenset(("links",)))

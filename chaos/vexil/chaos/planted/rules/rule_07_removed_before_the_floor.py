@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 from unittest.mock import patch
 
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.node.region_writer import RegionWriter
 
 
@@ -27,4 +27,4 @@ def _apply() -> Iterator[None]:
         yield
 
 
-SWITCH: Final = SwitchedOff(7, "floorfirst", _apply)
+SWITCH: Final = SwitchedOff(7, "floorfirst", _apply, profiles=frozenset(("crashes", "disks")))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 from unittest.mock import patch
 
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.crdt import cell as cells
 from vexil.crdt import garbage
 from vexil.crdt.garbage import Collected, IsStable
@@ -26,4 +26,4 @@ def _apply() -> Iterator[None]:
         yield
 
 
-SWITCH: Final = SwitchedOff(7, "gcby", _apply)
+SWITCH: Final = SwitchedOff(7, "gcby", _apply, profiles=frozenset(("links",)))

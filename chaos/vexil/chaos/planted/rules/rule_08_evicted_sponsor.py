@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 from unittest.mock import patch
 
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.node.engine import Engine
 from vexil.node.enrolment import MEMBER, Enrolment
 
@@ -32,4 +32,4 @@ def _apply() -> Iterator[None]:
         yield
 
 
-SWITCH: Final = SwitchedOff(8, "sponsor", _apply)
+SWITCH: Final = SwitchedOff(8, "sponsor", _apply, profiles=frozenset(("members",)))

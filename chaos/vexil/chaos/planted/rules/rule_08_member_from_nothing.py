@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 from unittest.mock import patch
 
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.node.enrolment import Enrolment
 
 
@@ -24,4 +24,4 @@ def _apply() -> Iterator[None]:
         yield
 
 
-SWITCH: Final = SwitchedOff(8, "needboot", _apply)
+SWITCH: Final = SwitchedOff(8, "needboot", _apply, profiles=frozenset(("members",)))

@@ -8,7 +8,7 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from vexil.chaos.planted.rules.rule_07_promise_of_the_unknown import KnowsAll
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.node import caretaker, stability
 from vexil.node.stability import Blocked, Stable, State
 
@@ -24,4 +24,4 @@ def _apply() -> Iterator[None]:
         yield
 
 
-SWITCH: Final = SwitchedOff(8, "members", _apply)
+SWITCH: Final = SwitchedOff(8, "members", _apply, profiles=frozenset(("members",)))

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import trio
 
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.crdt.schema import SYSTEM_PROJECT
 from vexil.node.engine import Engine
 from vexil.node.gossip.peers import Peer
@@ -59,4 +59,4 @@ def _apply() -> Iterator[None]:
         yield
 
 
-SWITCH: Final = SwitchedOff(8, "joinfirst", _apply)
+SWITCH: Final = SwitchedOff(8, "joinfirst", _apply, profiles=frozenset(("members",)))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 from unittest.mock import patch
 
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.node import caretaker, stability
 from vexil.node.directory import Registration
 
@@ -22,4 +22,4 @@ def _apply() -> Iterator[None]:
         yield
 
 
-SWITCH: Final = SwitchedOff(9, "evstable", _apply)
+SWITCH: Final = SwitchedOff(9, "evstable", _apply, profiles=frozenset(("members",)))

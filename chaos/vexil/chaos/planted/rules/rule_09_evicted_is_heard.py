@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from vexil.chaos.planted import evicted_not_fenced
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.bugs import evicted_not_fenced
+from vexil.chaos.planted.switched_off import SwitchedOff
 
-SWITCH: Final = SwitchedOff(9, "fence", evicted_not_fenced.BUG.apply)
+SWITCH: Final = SwitchedOff(9, "fence", evicted_not_fenced.BUG.apply, profiles=frozenset(("members",)))

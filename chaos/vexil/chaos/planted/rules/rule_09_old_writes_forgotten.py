@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import trio
 
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.node.returning import Returning
 
 
@@ -26,4 +26,4 @@ def _apply() -> Iterator[None]:
         yield
 
 
-SWITCH: Final = SwitchedOff(9, "reissue", _apply)
+SWITCH: Final = SwitchedOff(9, "reissue", _apply, profiles=frozenset(("members",)))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Final
 from unittest.mock import patch
 
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.node.project import Project
 from vexil.node.retirement import Retirement
 
@@ -33,4 +33,4 @@ def _apply() -> Iterator[None]:
         yield
 
 
-SWITCH: Final = SwitchedOff(10, "retire", _apply)
+SWITCH: Final = SwitchedOff(10, "retire", _apply, profiles=frozenset(("crashes",)))

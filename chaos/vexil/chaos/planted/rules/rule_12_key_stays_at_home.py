@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 from unittest.mock import patch
 
-from vexil.chaos.planted.rules.switched_off import SwitchedOff
+from vexil.chaos.planted.switched_off import SwitchedOff
 from vexil.crdt.change import Change
 from vexil.node.idempotency import IdempotencyIndex
 from vexil.node.pipeline import Pipeline
@@ -32,4 +32,4 @@ def _apply() -> Iterator[None]:
         yield
 
 
-SWITCH: Final = SwitchedOff(12, "key", _apply)
+SWITCH: Final = SwitchedOff(12, "key", _apply, profiles=frozenset(("links",)))

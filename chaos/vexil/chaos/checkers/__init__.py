@@ -1,0 +1,1 @@
+"""The invariants of DESIGN.md section 9, one checker a file."""

@@ -1,0 +1,156 @@
+"""P3: what was written is everywhere in the end, as the one change that its client was told of.
+
+Three things excuse a change that nobody has any more: a fault has destroyed every disk that it was on; its node was
+evicted and has come back, and the change was issued again, parked, or says what somebody else has said too; its
+incarnation has two histories.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from random import Random
+from typing import Final
+
+from vexil.chaos.checkers.checker import Checker, Scene
+from vexil.chaos.checkers.returned import is_issued_again, says_nothing_new
+from vexil.chaos.convergence import engines
+from vexil.chaos.history import Outcome, Write
+from vexil.chaos.operations import PROJECT
+from vexil.chaos.simulated_cluster import SimulatedCluster
+from vexil.chaos.simulated_slot import Slot
+from vexil.crdt.change import Change, Dot, render_id
+from vexil.node.engine import Engine
+from vexil.node.project import Project
+
+DESTROYERS: Final = frozenset(("disk_lost", "disk_old_copy", "clone", "copied_machine"))
+"""Faults that take a node's disk."""
+DISKS: Final = {"node": 1, "peer": 2}
+"""How many disks of nodes a durability names. A region's store is on none of them."""
+Changes = Mapping[Dot, Change]
+
+
+class AcknowledgedIsKept(Checker):
+    """Looks at causes while changes are applied, and for everything that was ever written at the end."""
+
+    invariant = "P3"
+    claim = "an acknowledged write is at every node after the heal, once, or what has become of it is"
+
+    def __init__(self, scene: Scene, rng: Random) -> None:
+        """Nobody has anything."""
+        super().__init__(scene, rng)
+        self._reached: dict[tuple[str, str], dict[int, int]] = {}
+
+    # -- nothing before its causes
+
+    def started(self, slot: Slot, engine: Engine) -> None:
+        """`Checker.started`. What its journal holds may be more than the process before it has shown."""
+        for key in [key for key in self._reached if key[0] == slot.name]:
+            del self._reached[key]
+
+    def applied(self, slot: Slot, project: Project, change: Change, *, local: bool) -> None:
+        """`Checker.applied`."""
+        forked = self.history.forked
+        missing = [
+            render_id((i, seq))
+            for i, seq in change.deps
+            if i not in forked and not project.replica.covers({i: seq})
+        ]
+        if missing:
+            self.violate(f"{slot.name} applied {change.id} of {project.name} before {missing}")
+        reached = self._reached.setdefault((slot.name, project.name), {})
+        if change.incarnation in reached and change.seq > reached[change.incarnation] + 1:
+            self.violate(
+                f"{slot.name} applied {change.id} of {project.name} after {reached[change.incarnation]}"
+            )
+        reached[change.incarnation] = change.seq
+
+    def advanced(self, slot: Slot, project: Project) -> None:
+        """`Checker.advanced`. A state may have come as a whole: one is as far as that."""
+        self._reached[slot.name, project.name] = dict(project.replica.vv)
+
+    def alarm(self, slot: Slot, kind: str, detail: str) -> None:
+        """`Checker.alarm`."""
+        if kind == "aside" and not self.explained(kind):
+            self.violate(f"{slot.name} has put a change aside: {detail}")
+
+    # -- everything in the end
+
+    def settled(self, cluster: SimulatedCluster) -> None:
+        """`Checker.settled`."""
+        kept = {name: self._kept(cluster, name) for name in self.history.changes}
+        for name in self.history.changes:
+            self._everywhere(cluster, name, kept[name])
+            self._one_change_a_key(name, kept[name])
+        for write in self.history.writes:
+            self._as_told(write, kept.get(PROJECT, {}))
+
+    def _kept(self, cluster: SimulatedCluster, name: str) -> Changes:
+        """The changes of a project that every node has; what only some have is a violation."""
+        replicas = {
+            slot.name: engine.projects[name].replica
+            for slot, engine in engines(cluster)
+            if name in engine.projects
+        }
+        kept = {}
+        for dot, change in self.history.changes[name].items():
+            lacking = [slot for slot, replica in replicas.items() if replica.known(dot[0]) < dot[1]]
+            if not lacking:
+                kept[dot] = change
+            elif len(lacking) < len(replicas) and dot[0] not in self.history.forked:
+                self.violate(f"{', '.join(lacking)} never got {change.id} of {name}")
+        return kept
+
+    def _everywhere(self, cluster: SimulatedCluster, name: str, kept: Changes) -> None:
+        keys = {change.idempotency[0] for change in kept.values() if change.idempotency}
+        destroyed = self.history.destroyed.get(name, set())
+        for dot, change in self.history.changes[name].items():
+            if dot in kept or dot in destroyed or dot[0] in self.history.forked:
+                continue
+            if not (is_issued_again(change, keys) or says_nothing_new(change, name, kept.values(), cluster)):
+                self.violate(f"nobody has {change.id} of {name}, nor anything that has become of it")
+
+    def _one_change_a_key(self, name: str, kept: Changes) -> None:
+        keys = Counter(c.idempotency[0] for c in kept.values() if c.idempotency)
+        for key, count in keys.items():
+            if count > 1:
+                self.violate(f"{key} became {count} changes of {name}")
+
+    def _as_told(self, write: Write, kept: Changes) -> None:
+        named = [c for c in kept.values() if c.idempotency and c.idempotency[0] == write.key]
+        if write.outcome is Outcome.REFUSED and all(a.answer != "none" for a in write.attempts):
+            self.judged += 1
+            if named:
+                self.violate(f"{write.what} ({write.key}) was refused for good, and written")
+        if write.outcome is not Outcome.ACKNOWLEDGED or write.dot is None:
+            return
+        self.judged += 1
+        if write.dot[0] in self.history.forked:
+            return
+        self._on_enough_disks(write, write.dot)
+        change = self.history.changes.get(PROJECT, {}).get(write.dot)
+        if change is None or change.idempotency is None or change.idempotency[0] != write.key:
+            self.violate(f"{write.what} ({write.key}) was acknowledged and is in no log under its dot")
+
+    def _on_enough_disks(self, write: Write, dot: Dot) -> None:
+        """What was destroyed must have been on no disk that is left: on as many as its durability names, at least.
+
+        Of an evicted node that is the one that was laid aside for its return, whatever its region's log still has.
+        """
+        if dot not in self.history.destroyed.get(PROJECT, ()):
+            return
+        struck = {kind: self._struck(kind) for kind in (*DESTROYERS, "evict")}
+        author = next((life.slot for life in self.history.lives if life.incarnation == dot[0]), "")
+        if author in struck["evict"] or (write.durability == "region" and self.plan.embedded):
+            return
+        lost = set().union(*(struck[kind] for kind in DESTROYERS))
+        if len(lost) < DISKS.get(write.durability, len(lost) + 1):
+            self.violate(f"{write.what} was durable at a {write.durability}, and went with {sorted(lost)}")
+
+    def _struck(self, kind: str) -> set[str]:
+        return {
+            place
+            for window in self.history.windows
+            if window.fault.kind == kind
+            for place in window.fault.places
+        }

@@ -1,0 +1,39 @@
+"""Whether a cluster is one again: looked at from outside, all nodes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from vexil.chaos.simulated_cluster import SimulatedCluster
+from vexil.chaos.simulated_slot import Slot
+from vexil.node.engine import Engine
+
+
+def engines(cluster: SimulatedCluster) -> list[tuple[Slot, Engine]]:
+    """Every slot with a live process, by name, with its engine."""
+    found = [(slot, slot.engine) for _, slot in sorted(cluster.slots.items())]
+    return [(slot, engine) for slot, engine in found if engine is not None]
+
+
+def vectors(engine: Engine, *, without: Collection[int] = ()) -> dict[str, dict[int, int]]:
+    """By project what a node has, as incarnation and seq; ``without`` some incarnations."""
+    return {
+        name: {i: seq for i, seq in project.replica.vv.items() if i not in without}
+        for name, project in engine.projects.items()
+    }
+
+
+def converged(cluster: SimulatedCluster, *, without: Collection[int] = ()) -> bool:
+    """Whether all slots run, are ready and have equal vectors of equal projects.
+
+    ``without`` are incarnations with two histories: whoever has the one cannot take the other.
+    """
+    if not all(slot.ready for slot in cluster.slots.values()):
+        return False
+    first, *others = (vectors(engine, without=without) for _, engine in engines(cluster))
+    return all(other == first for other in others)
+
+
+def follows_nothing(engine: Engine) -> bool:
+    """Whether a node wants no history any more of what came as a whole."""
+    return not engine.past._wanted  # noqa: SLF001 - nobody but the simulation waits for that

@@ -1,0 +1,101 @@
+"""Disks that take nothing more, that are lost, or that somebody puts back as they were some time ago."""
+
+from __future__ import annotations
+
+from random import Random
+
+import trio
+
+from vexil.chaos.faults.destruction import destroying
+from vexil.chaos.faults.fault import End, World, kind, node_for, nothing_to_undo, patiently, some_node
+from vexil.chaos.operations import PROJECT
+from vexil.chaos.plan import Fault
+from vexil.chaos.simulated_slot import Slot
+
+
+@kind("disk_full", weight=2, enabled=0.3, draw=node_for(0.5, 8.0))
+async def disk_full(world: World, fault: Fault, rng: Random) -> End | None:
+    """A node's disk takes no more, and its own store, if it has one, neither."""
+    await trio.lowlevel.checkpoint()
+    slot = world.cluster.slots.get(fault.places[0])
+    if slot is None or slot.disk.full:
+        return None
+    disk, store = slot.disk, slot.store
+    disk.fill()
+    store.full = world.cluster.embedded
+
+    async def free() -> None:
+        await trio.lowlevel.checkpoint()
+        disk.free()
+        slot.disk.free()
+        store.full = slot.store.full = False
+
+    return free
+
+
+def _somebody_else_has_it(world: World, slot: Slot) -> bool:
+    """Whether the cluster goes on without this disk: some other node serves the project, and is no copy of one."""
+    return any(
+        other is not slot
+        and other.member == other.name
+        and other.engine is not None
+        and PROJECT in other.engine.projects
+        for other in world.cluster.live()
+    )
+
+
+@kind("disk_lost", weight=1, enabled=0.25, draw=some_node, alarms=("aside",), most=4)
+async def disk_lost(world: World, fault: Fault, rng: Random) -> End | None:
+    """A node is killed and its disk is lost, with its own store, if it has one; it is started on an empty one.
+
+    Not the last disk with the state on it: nothing would be left to judge.
+    """
+    process = await world.until_running(fault.places[0])
+    if process is None:
+        return None
+    slot = world.cluster.slots[fault.places[0]]
+
+    async def may_be_lost() -> bool:
+        await trio.lowlevel.checkpoint()
+        return _somebody_else_has_it(world, slot)
+
+    if not await patiently(may_be_lost):
+        return None
+    world.note_steps(fault, process)
+    await world.halt(slot)
+    lost = _somebody_else_has_it(world, slot)
+    if lost:
+        with destroying(world):
+            world.cluster.lose_disk(slot)
+    world.start_later(slot, rng)
+    return nothing_to_undo if lost else None
+
+
+@kind(
+    "disk_old_copy",
+    weight=1,
+    enabled=0.25,
+    draw=node_for(1.0, 8.0),
+    alarms=("aside", "restored", "fork"),
+    most=4,
+)
+async def disk_old_copy(world: World, fault: Fault, rng: Random) -> End | None:
+    """A node's disk, with its own store, is copied; when the time is over it is killed and put back on the copy.
+
+    On the copy it may take again what has ended since, such as writes of an evicted member: who knows of the end calls
+    that a fork.
+    """
+    process = await world.until_running(fault.places[0])
+    if process is None:
+        return None
+    slot = world.cluster.slots[fault.places[0]]
+    kept = world.cluster.copy_of(slot, name=f"{slot.name}/kept/{fault.number}")
+
+    async def put_back() -> None:
+        if slot.name in world.cluster.slots:
+            await world.halt(slot)
+            with destroying(world):
+                world.cluster.put_copy(slot, kept)
+            world.cluster.launch(slot)
+
+    return put_back
