@@ -367,7 +367,11 @@ class SimulatedCluster:
                 answered = True
                 client.wake_all()
 
-        process.nursery.start_soon(serve)
+        try:
+            process.nursery.start_soon(serve)
+        except RuntimeError:
+            # Its engine has ended by itself in this very step of the scheduler: the nursery is closed.
+            raise NoAnswer("nobody listens any more") from None
         process.clients[client] = None
         try:
             await client.sleep(timeout_ms / 1000)

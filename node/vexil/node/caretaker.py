@@ -30,7 +30,7 @@ from vexil.node.region_writer import RegionWriter
 from vexil.node.retention import Retention
 from vexil.node.retirement import Retirement
 from vexil.node.seams import JournalError, StoreError
-from vexil.node.stability import Blocked, Stable, counted, place_of, stability
+from vexil.node.stability import Blocked, Stable, counted, may_still_take, place_of, stability
 
 
 class Home(Protocol):
@@ -210,6 +210,16 @@ class Caretaker:
         """Whoever has to be waited for."""
         home = self._home
         return counted(home.directory.registrations(), self._announcements, home.system.replica)
+
+    def may_still_take(self, slot: str, registration: str) -> list[str]:
+        """Members that may still come with changes of a registration of ``slot`` that has ended."""
+        home = self._home
+        everybody = home.directory.registrations()
+        ended = next((r for r in everybody if (r.slot, r.registration) == (slot, registration)), None)
+        if ended is None:
+            return []
+        states = {name: project.replica for name, project in home.projects.items()}
+        return may_still_take(ended, everybody, self.announcements, states)
 
     @property
     def may_collect(self) -> bool:

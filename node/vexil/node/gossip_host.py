@@ -133,6 +133,10 @@ class GossipHost(PipelineObserver):
         """An exchange that began at ``asked_s`` has brought all that a peer had."""
         self.enrolment.levelled(asked_s=asked_s)
 
+    def may_still_take(self, slot: str, registration: str) -> list[str]:
+        """Members that may still come with changes of a registration of ``slot`` that has ended."""
+        return self.caretaker.may_still_take(slot, registration)
+
     def is_astray(self, seen: Mapping[int, int]) -> bool:
         """Whether a `_system` of the vector ``seen`` holds changes that nobody takes: written after an eviction."""
         replica = self.system.replica

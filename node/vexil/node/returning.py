@@ -76,6 +76,9 @@ class Place(Protocol):
     def own_log(self) -> OwnLog:
         """The log."""
 
+    def may_still_take(self, slot: str, registration: str) -> list[str]:
+        """Members that may still come with changes of a registration of ``slot`` that has ended."""
+
     def admit_returned(self, intent: Intent) -> None:
         """Raises NodeNotReady while this node's writes are nobody's, or its stamps are not to be believed."""
 
@@ -103,6 +106,8 @@ class Returning:
         self._log = log
         self._rng = rng
         self._finished = False
+        self._waits_for: list[str] = []
+        """Members that may still take old changes."""
         self._begin()
 
     def _begin(self) -> None:
@@ -127,10 +132,12 @@ class Returning:
             "reissued": self._reissued,
             "parked": self._parked,
             "finished": self._finished,
+            "waits_for": self._waits_for,
         }
 
     async def run(self) -> None:
         """Return when all of it is through and the archive is let go."""
+        await self._until_settled()
         await self._insist(self._work_through)
         damaged = self._archive.damaged
         await self._insist(self._archive.discard)
@@ -144,6 +151,19 @@ class Returning:
         self._changes = self._done
         self._finished = True
         self._log.info("the earlier state is through", **self.status())
+
+    async def _until_settled(self) -> None:
+        """Wait until nobody can come with old changes by himself: what is issued again must not come twice.
+
+        A member that has not heard of the eviction takes what was on its way to it, and passes it on. One that is gone
+        for good is waited for until it is evicted, as everything waits for it.
+        """
+        while waits_for := self._place.may_still_take(self._slot, self._archive.registration):
+            if waits_for != self._waits_for:
+                self._log.info("the earlier state waits", waits_for=waits_for)
+            self._waits_for = waits_for
+            await trio.sleep(RETRY_MS_MIN * self._rng.uniform(0.5, 1.5) / 1000)
+        self._waits_for = []
 
     async def _insist(self, work: Callable[[], Awaitable[None]]) -> None:
         pause_ms = RETRY_MS_MIN

@@ -74,6 +74,29 @@ def counted(
     ]
 
 
+def may_still_take(
+    ended: Registration,
+    registrations: Sequence[Registration],
+    announcements: Announcements,
+    states: Mapping[str, State],
+) -> list[str]:
+    """Slots that may have taken changes of a registration that has ended, which we do not have, or may yet take some.
+
+    Either they have not told that they know of its end, or they have promised what is unknown here. ``states`` are
+    those of all projects, `_system` among them. Our own place is never among them: we have what we have promised.
+    """
+    system = states[SYSTEM_PROJECT]
+    found = []
+    for member in registrations:
+        if member.evicted_by is not None or place_of(member) == announcements.own:
+            continue
+        told = announcements.of(place_of(member))
+        knows = ended.evicted_by is None or _known_by_all(ended.evicted_by, [member], announcements, system)
+        if told is None or not knows or not all(s.covers(told.vector(name)) for name, s in states.items()):
+            found.append(member.slot)
+    return found
+
+
 def _known_by_all(
     dot: Dot, members: Sequence[Registration], announcements: Announcements, system: State
 ) -> bool:

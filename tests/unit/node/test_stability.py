@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from vexil.node.announcements import Announcement, Announcements, Place, Version
 from vexil.node.directory import Registration
-from vexil.node.stability import Blocked, Stable, counted, stability
+from vexil.node.stability import Blocked, Stable, counted, may_still_take, stability
 
 
 class Holding:
@@ -141,3 +141,26 @@ def test_a_member_that_is_two_processes_promises_nothing() -> None:
     assert both.vector("shop") == {}
     assert names(of_shop(known, EU, US)) == ["us-1"]
     assert isinstance(of_shop(known, EU, US), Blocked)
+
+
+def takers(announcements: Announcements, *registrations: Registration) -> list[str]:
+    states = {"shop": Holding({1: 9, 2: 4}), "_system": SYSTEM}
+    return may_still_take(GONE, registrations, announcements, states)
+
+
+def test_who_has_not_told_that_it_knows_of_an_end_may_still_take_what_was_on_its_way() -> None:
+    known = told((EU, at({1: 9})), (US, at({1: 9}, {7: 2})))
+    assert takers(known, EU, US, GONE) == ["us-1"]
+    assert takers(told((EU, at({1: 9}))), EU, US, GONE) == ["us-1"]
+    known = told((EU, at({1: 9})), (US, at({1: 9}, {7: 3})))
+    assert takers(known, EU, US, GONE) == []
+
+
+def test_who_has_promised_what_is_unknown_here_may_have_taken_it() -> None:
+    assert takers(told((EU, at({1: 9})), (US, at({1: 9, 3: 1}))), EU, US, GONE) == ["us-1"]
+
+
+def test_our_own_place_takes_nothing_that_we_do_not_know() -> None:
+    known = told((US, at({1: 9})))
+    known.become(Place("eu-1", "00"), start=1)
+    assert takers(known, EU, US, GONE) == []

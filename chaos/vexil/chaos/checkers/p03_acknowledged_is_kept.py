@@ -104,6 +104,10 @@ class AcknowledgedIsKept(Checker):
     def _everywhere(self, cluster: SimulatedCluster, name: str, kept: Changes) -> None:
         keys = {change.idempotency[0] for change in kept.values() if change.idempotency}
         destroyed = self.history.destroyed.get(name, set())
+        again = [c for dot, c in self.history.changes[name].items() if dot not in kept and c.idempotency]
+        # What was issued again may be issued again itself: its node was let in by one that had been evicted, too.
+        while more := {c.idempotency[0] for c in again if c.idempotency and is_issued_again(c, keys)} - keys:
+            keys |= more
         for dot, change in self.history.changes[name].items():
             if dot in kept or dot in destroyed or dot[0] in self.history.forked:
                 continue

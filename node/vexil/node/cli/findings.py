@@ -176,12 +176,14 @@ def _standing(name: str, status: Mapping[str, Any]) -> Iterator[Finding]:
             "wait a minute; if it stays so, look into its log",
         )
     returning = _mapping(status.get("returning"))
+    waits_for = returning.get("waits_for")
     if returning and returning.get("finished") is not True:
         yield Finding(
             "node.returning",
             name,
             "brings back what an earlier registration of it had not sent: "
-            f"{_number(returning.get('done'))} of {_number(returning.get('changes'))} changes so far",
+            f"{_number(returning.get('done'))} of {_number(returning.get('changes'))} changes so far"
+            + (f"; it waits for {_told(waits_for)}" if isinstance(waits_for, list) and waits_for else ""),
             "wait; what cannot be brought back is in `vexil conflicts`",
             serious=False,
         )
