@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -161,7 +161,8 @@ def test_the_first_node_starts_with_an_empty_disk_while_nobody_else_is_up(cluste
     cluster.start("eu-1")
     cluster.start(*NODES[1:])
     cluster.settle()
-    is_all_there(cluster, changes)
+    # Where garbage was collected since, what it wrote alone is put aside first, and comes when it has begun anew.
+    is_all_there(cluster, changes, besides={"aside"})
     for name in NODES:
         assert {member["node"] for member in cluster.status(name)["members"]} == set(NODES)
     cluster.create("eu-1", "after-the-reunion")
@@ -182,8 +183,10 @@ def lose_disk(cluster: Cluster, name: str) -> None:
         file.unlink()
 
 
-def is_all_there(cluster: Cluster, changes: list[str]) -> None:
+def is_all_there(cluster: Cluster, changes: list[str], *, besides: Collection[str] = ()) -> None:
+    """Every node has the changes in its log, and has raised no alarm but ``besides``."""
     for name in NODES:
         # A node that has its state from a snapshot is ready before the log behind that has come.
         eventually(partial(has_history, cluster, name, set(changes)))
-        assert alarms(cluster, name) == QUIET
+        raised = {kind for kind, count in alarms(cluster, name).items() if count}
+        assert raised <= set(besides), raised

@@ -103,8 +103,11 @@ def test_touching_the_real_world_in_a_simulation_raises(name: str) -> None:
     TOUCHES[name]()
 
 
-def test_a_thread_cannot_carry_work_out_of_a_simulation() -> None:
+@pytest.mark.parametrize("idle", [False, True], ids=["new", "kept"])
+def test_a_thread_cannot_carry_work_out_of_a_simulation(*, idle: bool) -> None:
     async def main() -> None:
+        if idle:
+            await trio.to_thread.run_sync(str)
         with tripwires():
             await trio.to_thread.run_sync(print)
 

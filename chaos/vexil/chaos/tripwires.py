@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 from unittest.mock import patch
 
+from trio._core._thread_cache import ThreadCache
+
 
 class RealWorldTouched(AssertionError):
     """Code under simulation has reached around its seams."""
@@ -30,6 +32,8 @@ _WIRES: Final[tuple[tuple[Any, str], ...]] = (
     (socket, "create_connection"),
     (socket, "getaddrinfo"),
     (threading.Thread, "start"),
+    # trio keeps threads that have nothing to do for some seconds: work may go to one that runs already.
+    (ThreadCache, "start_thread_soon"),
     (time, "time"),
     (time, "time_ns"),
     (time, "sleep"),
