@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from vexil.chaos.simulated_cluster import SimulatedCluster
 from vexil.chaos.simulated_slot import Slot
+from vexil.crdt.replica import Replica
 from vexil.node.engine import Engine
 
 
@@ -24,14 +25,25 @@ def vectors(engine: Engine, *, without: Collection[int] = ()) -> dict[str, dict[
 
 
 def converged(cluster: SimulatedCluster, *, without: Collection[int] = ()) -> bool:
-    """Whether all slots run, are ready and have equal vectors of equal projects.
+    """Whether all slots run, are ready and have the same of equal projects.
 
-    ``without`` are incarnations with two histories: whoever has the one cannot take the other.
+    ``without`` are incarnations with two histories: whoever has the one cannot take the other, nor what that says of
+    the end of a third.
     """
     if not all(slot.ready for slot in cluster.slots.values()):
         return False
-    first, *others = (vectors(engine, without=without) for _, engine in engines(cluster))
-    return all(other == first for other in others)
+    first, *others = (engine.projects for _, engine in engines(cluster))
+    return all(other.keys() == first.keys() for other in others) and all(
+        _same([projects[name].replica for projects in (first, *others)], without) for name in first
+    )
+
+
+def _same(replicas: Sequence[Replica], without: Collection[int]) -> bool:
+    vectors_of_all = [replica.vv for replica in replicas]
+    if all(vector == vectors_of_all[0] for vector in vectors_of_all):
+        return True
+    written = {i for vector in vectors_of_all for i in vector if i not in without}
+    return all(len({replica.known(i) for replica in replicas}) == 1 for i in written)
 
 
 def follows_nothing(engine: Engine) -> bool:

@@ -73,7 +73,7 @@ class Nemesis:
         async with trio.open_nursery() as nursery:
             for slot in cluster.slots.values():
                 nursery.start_soon(self._revive, slot)
-        await bring_all_back(cluster, in_all_eyes="evict" in self.history.fired)
+        await bring_all_back(cluster, in_all_eyes=any(f.kind == "evict" for f in self.plan.faults))
 
     # -- the life of a fault
 

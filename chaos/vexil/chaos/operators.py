@@ -20,6 +20,8 @@ NAME: Final = "operator"
 TIMEOUT_MS: Final = 5_000
 LOOK_S: Final = 0.25
 """Between two looks at what has become of it."""
+SURE_LOOKS: Final = 4
+"""So often in turn everybody is found to be a member again."""
 
 
 async def evict(cluster: SimulatedCluster, slot: Slot, rng: Random) -> bool:
@@ -41,7 +43,7 @@ async def evict(cluster: SimulatedCluster, slot: Slot, rng: Random) -> bool:
         )
 
     try:
-        written = await cluster.request(at, handle, timeout_ms=TIMEOUT_MS, abandon=False)
+        written = await cluster.request(at, handle, timeout_ms=TIMEOUT_MS, abandon=True)
     except (ApiError, NoAnswer):
         return False
     return written.dot is not None
@@ -64,7 +66,10 @@ async def bring_all_back(cluster: SimulatedCluster, *, in_all_eyes: bool) -> Non
     ``in_all_eyes``: every node knows everybody as a member, too. Who had joined through one that was evicted is known
     to nobody else, and finds out after a while.
     """
-    while not (all_back(cluster) and (not in_all_eyes or _all_known(cluster))):
+    looks = 0
+    while looks < (SURE_LOOKS if in_all_eyes else 1):
+        # What an operator has asked for, and not heard of, may still be done.
+        looks = looks + 1 if all_back(cluster) and (not in_all_eyes or _all_known(cluster)) else 0
         for slot in cluster.slots.values():
             _return(slot)
         await trio.sleep(LOOK_S)

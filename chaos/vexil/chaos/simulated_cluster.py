@@ -377,11 +377,12 @@ class SimulatedCluster:
             await client.sleep(timeout_ms / 1000)
         finally:
             del process.clients[client]
+            if abandon and not answered:
+                # Also if it is the client that is gone.
+                scope.cancel()
         if failure and answered:
             raise failure[0]
         if not result or not answered:
-            if abandon:
-                scope.cancel()
             raise NoAnswer("no answer")
         return result[0]
 

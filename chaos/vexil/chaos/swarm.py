@@ -23,7 +23,7 @@ from vexil.chaos.simulated_store import StoreFaults
 
 assert faults.__doc__, "the kinds register themselves"
 LAYOUTS: Final[tuple[tuple[float, dict[str, int]], ...]] = (
-    (2, {"eu": 1, "us": 1}),
+    (1, {"eu": 1, "us": 1}),
     (2, {"eu": 2, "us": 1}),
     (3, {"eu": 1, "us": 1, "ap": 1}),
     (2, {"eu": 2, "us": 2}),
@@ -116,8 +116,8 @@ def _knobs(rng: Random) -> Knobs:
 
 def _world(rng: Random, profile: Profile, names: tuple[str, ...]) -> ClusterFaults:
     def sometimes(chance: float, least: float, most: float) -> float:
-        """Nothing, or so much that it is sure to strike."""
-        value = rng.uniform(least, most)
+        """Nothing, or so much that it is sure to strike: two nodes have little to say to each other."""
+        value = rng.uniform(least, most) * (2 if len(names) < 3 else 1)
         return value if rng.random() < chance * profile.world else 0.0
 
     network = NetworkFaults(

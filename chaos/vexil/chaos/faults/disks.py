@@ -33,6 +33,11 @@ async def disk_full(world: World, fault: Fault, rng: Random) -> End | None:
     return free
 
 
+def _registration(slot: Slot) -> str:
+    row = slot.store.member(slot.member)
+    return "" if row is None else row.registration
+
+
 def _somebody_else_has_it(world: World, slot: Slot) -> bool:
     """Whether the cluster goes on without this disk: some other node serves the project, and is no copy of one."""
     return any(
@@ -90,9 +95,13 @@ async def disk_old_copy(world: World, fault: Fault, rng: Random) -> End | None:
         return None
     slot = world.cluster.slots[fault.places[0]]
     kept = world.cluster.copy_of(slot, name=f"{slot.name}/kept/{fault.number}")
+    whose = _registration(slot)
 
     async def put_back() -> None:
-        if slot.name in world.cluster.slots:
+        await trio.lowlevel.checkpoint()
+        # A folder of an earlier registration beside a region's row of the present one is of no node that ever was.
+        same = world.cluster.embedded or _registration(slot) == whose
+        if same and slot.name in world.cluster.slots:
             await world.halt(slot)
             with destroying(world):
                 world.cluster.put_copy(slot, kept)

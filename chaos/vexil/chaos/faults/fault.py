@@ -138,9 +138,9 @@ def node_for(shortest_s: float, longest_s: float) -> Draw:
     return draw
 
 
-async def patiently(attempt: Callable[[], Awaitable[bool]]) -> bool:
-    """Try until ``attempt`` succeeds, for `PATIENCE_S` at the most. Whether it did."""
-    until_s = trio.current_time() + PATIENCE_S
+async def patiently(attempt: Callable[[], Awaitable[bool]], *, patience_s: float = PATIENCE_S) -> bool:
+    """Try until ``attempt`` succeeds, for ``patience_s`` at the most. Whether it did."""
+    until_s = trio.current_time() + patience_s
     while not await attempt():
         if trio.current_time() >= until_s:
             return False

@@ -29,6 +29,8 @@ JOINERS: Final = range(10, 50)
 """How new nodes are numbered within their region."""
 
 KEPT_MS: Final = 3_000
+STABLE_S: Final = 15.0
+"""How long a fault waits until there is something that everybody has promised to have, and that is old enough."""
 
 
 def _newcomer(rng: Random, ground: Ground) -> Drawn:
@@ -80,7 +82,11 @@ async def log_shortened(world: World, fault: Fault, rng: Random) -> End | None:
         slot = world.cluster.slots.get(name)
         return slot is not None and slot.engine is not None and slot.ready and await _shorten(slot.engine)
 
-    return nothing_to_undo if name in world.cluster.slots and await patiently(shorten) else None
+    return (
+        nothing_to_undo
+        if name in world.cluster.slots and await patiently(shorten, patience_s=STABLE_S)
+        else None
+    )
 
 
 async def _shorten(engine: Engine) -> bool:
