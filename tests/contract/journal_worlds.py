@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.contract.rows import causes_of_row
-from vexil.chaos.simulated_disk import SimulatedDisk, SimulatedJournal
+from vexil.chaos.world.simulated_disk import SimulatedDisk, SimulatedJournal
 from vexil.node.adapters.sqlite import SqliteStore
 from vexil.node.seams import Journal
 

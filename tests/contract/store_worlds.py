@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.contract.rows import causes_of_row
-from vexil.chaos.simulated_store import SimulatedRegion, SimulatedStore
+from vexil.chaos.world.simulated_store import SimulatedRegion, SimulatedStore
 from vexil.node.adapters.sqlite import SqliteStore
 from vexil.node.seams import Store
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
 
-from vexil.chaos import oracle as graph
-from vexil.chaos.oracle import REMOVED, Address, Event, Oracle
+from vexil.chaos.checkers import oracle as graph
+from vexil.chaos.checkers.oracle import REMOVED, Address, Event, Oracle
 from vexil.crdt import cell as cells
 from vexil.crdt import change as changes
 from vexil.crdt import payload as payloads

@@ -8,8 +8,8 @@ import signal
 from pathlib import Path
 from typing import Final, NoReturn
 
-from vexil.chaos.summary import Kept, Summary
-from vexil.chaos.worker_pool import HASH_SEED
+from vexil.chaos.campaign.summary import Kept, Summary
+from vexil.chaos.campaign.worker_pool import HASH_SEED
 
 PASSES, UNKNOWN, FAILS, DIES, HANGS, RAISES, NOISY, UNREPEATABLE = range(8)
 """Seeds by what they do; larger ones pass."""

@@ -6,7 +6,8 @@ The work begins at 10 s of virtual time, so that nobody mistakes the one clock f
 from __future__ import annotations
 
 from vexil.chaos.checkers.checker import Verdict
-from vexil.chaos.history import (
+from vexil.chaos.clients.operations import PROJECT
+from vexil.chaos.run.history import (
     Absence,
     Attempt,
     Event,
@@ -18,9 +19,8 @@ from vexil.chaos.history import (
     Window,
     Write,
 )
-from vexil.chaos.operations import PROJECT
-from vexil.chaos.plan import Client, Fault, Operation, Plan
-from vexil.chaos.simulation import Report
+from vexil.chaos.run.plan import Client, Fault, Operation, Plan
+from vexil.chaos.run.simulation import Report
 from vexil.crdt.change import Dot
 
 BEGAN_S = 10.0

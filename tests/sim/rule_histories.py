@@ -15,8 +15,8 @@ import trio
 
 from tests.property.nodes import KILL, Node, World, cluster, heal
 from tests.sim.rule_world import FLAG, SHOP, Member, all_tell_and_hear, members
-from vexil.chaos.simulated_disk import SimulatedDisk, SimulatedJournal
-from vexil.chaos.simulated_store import SimulatedRegion, SimulatedStore
+from vexil.chaos.world.simulated_disk import SimulatedDisk, SimulatedJournal
+from vexil.chaos.world.simulated_store import SimulatedRegion, SimulatedStore
 from vexil.crdt import cell as cells
 from vexil.crdt.change import NO_GENERATION, Dot
 from vexil.crdt.frontier import Verdict

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from vexil.chaos import artefact as artefacts
-from vexil.chaos import swarm
-from vexil.chaos.artefact import Artefact, BadArtefact, decode, encode, read, write
-from vexil.chaos.history import Violation
-from vexil.chaos.plan import Client, Fault, Operation, Plan
-from vexil.chaos.plan_check import (
+from vexil.chaos.reports import artefact as artefacts
+from vexil.chaos.reports.artefact import Artefact, BadArtefact, decode, encode, read, write
+from vexil.chaos.reports.replay import artefact_of, planting, replay
+from vexil.chaos.run import swarm
+from vexil.chaos.run.history import Violation
+from vexil.chaos.run.plan import Client, Fault, Operation, Plan
+from vexil.chaos.run.plan_check import (
     CLIENTS_MAX,
     FAULTS_MAX,
     NODES_MAX,
@@ -24,9 +25,8 @@ from vexil.chaos.plan_check import (
     WORK_S_MAX,
     flaw_of,
 )
-from vexil.chaos.replay import artefact_of, planting, replay
-from vexil.chaos.simulated_clock import YEAR_MS, ClockFaults
-from vexil.chaos.simulation import run_plan
+from vexil.chaos.run.simulation import run_plan
+from vexil.chaos.world.simulated_clock import YEAR_MS, ClockFaults
 
 PLAN = Plan(
     seed=7,

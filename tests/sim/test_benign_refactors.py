@@ -12,7 +12,7 @@ import pytest
 
 from vexil.chaos.planted.benign_refactor import Benign
 from vexil.chaos.planted.catalogue import BENIGN
-from vexil.chaos.simulation import Report, simulate
+from vexil.chaos.run.simulation import Report, simulate
 
 SEED: Final = 0
 SEEDS_TO_MOVE: Final = 40

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from tests.sim import fake_tasks
-from vexil.chaos.campaign import Campaign, Ended, Outcome, Tasks, run
+from vexil.chaos.campaign.campaign import Campaign, Ended, Outcome, Tasks, run
+from vexil.chaos.campaign.summary import NOT_ENDED, Tally
 from vexil.chaos.cli import results
-from vexil.chaos.coverage import coverage
-from vexil.chaos.summary import NOT_ENDED, Tally
+from vexil.chaos.reports.coverage import coverage
 
 FAKE = "tests.sim.fake_tasks:"
 TASKS = Tasks(f"{FAKE}run", f"{FAKE}trace", f"{FAKE}keep", f"{FAKE}make_smaller")

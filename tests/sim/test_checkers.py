@@ -34,7 +34,7 @@ from vexil.chaos.checkers.p13_stamps import Stamps
 from vexil.chaos.checkers.p14_same_variant import SameVariant
 from vexil.chaos.checkers.p15_one_bad_object import OneBadObject
 from vexil.chaos.checkers.p16_same_trace import difference
-from vexil.chaos.plan import Fault
+from vexil.chaos.run.plan import Fault
 
 
 @dataclass(frozen=True)

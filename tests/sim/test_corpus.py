@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from vexil.chaos.artefact import Artefact, read, write
-from vexil.chaos.planting import find
-from vexil.chaos.replay import artefact_of, replay
-from vexil.chaos.simulation import simulate
+from vexil.chaos.planted.planting import find
+from vexil.chaos.reports.artefact import Artefact, read, write
+from vexil.chaos.reports.replay import artefact_of, replay
+from vexil.chaos.run.simulation import simulate
 
 CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.json"))
 BUG = "14-gap-skipped"

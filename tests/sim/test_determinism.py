@@ -21,15 +21,15 @@ import msgspec
 import pytest
 import trio
 
-from vexil.chaos.determinism import Streams, run_deterministically
-from vexil.chaos.plan import Plan
-from vexil.chaos.simulation import run_plan, simulate
-from vexil.chaos.swarm import plan
-from vexil.chaos.tripwires import RealWorldTouched, tripwires
+from vexil.chaos.run.plan import Plan
+from vexil.chaos.run.simulation import run_plan, simulate
+from vexil.chaos.run.swarm import plan
+from vexil.chaos.world.determinism import Streams, run_deterministically
+from vexil.chaos.world.tripwires import RealWorldTouched, tripwires
 
 SEEDS = (1, 15, 31)
 PROGRAM = f"""
-from vexil.chaos.simulation import simulate
+from vexil.chaos.run.simulation import simulate
 for seed in {SEEDS}:
     report = simulate(seed)
     history = report.history

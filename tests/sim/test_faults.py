@@ -8,19 +8,20 @@ from random import Random
 
 import pytest
 
-from vexil.chaos import faults, operations
-from vexil.chaos.cluster_faults import STRIKING, ClusterFaults
+from vexil.chaos import faults
+from vexil.chaos.clients import operations
+from vexil.chaos.clients.operations import PROJECT
 from vexil.chaos.faults.fault import KINDS, Drawn, Ground
-from vexil.chaos.next_version import MORE
-from vexil.chaos.operations import PROJECT
-from vexil.chaos.plan import Client, Fault, Operation, Plan
-from vexil.chaos.process_life import ProcessLife
-from vexil.chaos.protocol_steps import STEPS
-from vexil.chaos.simulated_disk import DiskFaults
-from vexil.chaos.simulated_network import NetworkFaults
-from vexil.chaos.simulated_store import StoreFaults
-from vexil.chaos.simulation import Report, run_plan
-from vexil.chaos.swarm import plan
+from vexil.chaos.run.plan import Client, Fault, Operation, Plan
+from vexil.chaos.run.simulation import Report, run_plan
+from vexil.chaos.run.swarm import plan
+from vexil.chaos.world.cluster_faults import STRIKING, ClusterFaults
+from vexil.chaos.world.next_version import MORE
+from vexil.chaos.world.process_life import ProcessLife
+from vexil.chaos.world.protocol_steps import STEPS
+from vexil.chaos.world.simulated_disk import DiskFaults
+from vexil.chaos.world.simulated_network import NetworkFaults
+from vexil.chaos.world.simulated_store import StoreFaults
 from vexil.crdt.schema import RETIRED_OBJECT
 
 assert faults.__doc__, "the kinds register themselves"

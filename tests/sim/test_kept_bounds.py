@@ -6,10 +6,11 @@ import random
 
 import pytest
 
-from vexil.chaos import history, simulated_store, trace
-from vexil.chaos.history import History
-from vexil.chaos.simulated_store import SimulatedRegion
-from vexil.chaos.trace import Trace
+from vexil.chaos.run import history
+from vexil.chaos.run.history import History
+from vexil.chaos.world import simulated_store, trace
+from vexil.chaos.world.simulated_store import SimulatedRegion
+from vexil.chaos.world.trace import Trace
 
 
 async def test_lines_beyond_the_bound_are_hashed_and_counted_and_not_kept(

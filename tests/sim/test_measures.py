@@ -8,12 +8,12 @@ from random import Random
 import pytest
 
 from tests.sim.made_up_history import MadeUp
-from vexil.chaos import swarm
-from vexil.chaos.measures import NOT_SERVED, NOTHING, Cost, Measures, Share, measure, rows, table
-from vexil.chaos.operations import PROJECT
-from vexil.chaos.plan import Client, Fault, Operation, Plan
-from vexil.chaos.simulation import run_plan
-from vexil.chaos.sketch import BUCKETS_MAX, GROWTH, LEAST_S, Sketch, sketch_of
+from vexil.chaos.clients.operations import PROJECT
+from vexil.chaos.reports.measures import NOT_SERVED, NOTHING, Cost, Measures, Share, measure, rows, table
+from vexil.chaos.reports.sketch import BUCKETS_MAX, GROWTH, LEAST_S, Sketch, sketch_of
+from vexil.chaos.run import swarm
+from vexil.chaos.run.plan import Client, Fault, Operation, Plan
+from vexil.chaos.run.simulation import run_plan
 from vexil.node import errors
 
 

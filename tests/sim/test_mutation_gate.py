@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from vexil.chaos.mutation_gate import Finding, Judgement, State, Subject, Tasks, Trial, order_of, run
+from vexil.chaos.campaign.mutation_gate import Finding, Judgement, State, Subject, Tasks, Trial, order_of, run
 
 FAKE = "tests.sim.fake_tasks:"
 TASKS = Tasks(f"{FAKE}mutated_soundly", f"{FAKE}history")

@@ -11,11 +11,11 @@ import pytest
 
 from tests.sim.directed_histories import HISTORIES, OF_BUGS, History, play_scenario
 from tests.sim.language import Unmet
-from vexil.chaos.mutation_gate import SEEDS, Subject, Trial, order_of
+from vexil.chaos.campaign.mutation_gate import SEEDS, Subject, Trial, order_of
 from vexil.chaos.planted.catalogue import LATER, PLANTED
 from vexil.chaos.planted.planted_bug import PlantedBug
-from vexil.chaos.simulation import simulate
-from vexil.chaos.swarm import plan
+from vexil.chaos.run.simulation import simulate
+from vexil.chaos.run.swarm import plan
 
 KNOWN_FAILURES: Final = range(1, 37)
 """The numbers of the catalogue of what has broken systems like this one."""

@@ -15,12 +15,12 @@ import pytest
 from vexil.chaos.planted import benign, bugs, rules
 from vexil.chaos.planted.catalogue import BENIGN, PLANTED, SWITCHES, NotPlanted, planted_in
 from vexil.chaos.planted.planted_bug import PlantedBug
-from vexil.chaos.planting import mutants
+from vexil.chaos.planted.planting import mutants
 
 BUG = """
 from contextlib import nullcontext
 from vexil.chaos.planted.planted_bug import PlantedBug
-from vexil.chaos.planting import mutants
+from vexil.chaos.planted.planting import mutants
 BUG = PlantedBug({number}, {name!r}, frozenset(), nullcontext)
 """
 Make = Callable[..., ModuleType]
@@ -108,7 +108,7 @@ def _patched() -> dict[str, object]:
     """What patches put in the place of something else: attributes of our modules and of their classes."""
     found: dict[str, object] = {}
     for name, module in sorted(sys.modules.items()):
-        if name.startswith(("vexil.crdt", "vexil.node", "vexil.chaos.simulated")):
+        if name.startswith(("vexil.crdt", "vexil.node", "vexil.chaos.world")):
             for attribute, value in vars(module).items():
                 found[f"{name}.{attribute}"] = id(value)
                 if isinstance(value, type):

@@ -9,8 +9,8 @@ import pytest
 import trio
 
 from tests.sim.language import Scenario, Unmet
-from vexil.chaos.determinism import run_deterministically
-from vexil.chaos.tripwires import tripwires
+from vexil.chaos.world.determinism import run_deterministically
+from vexil.chaos.world.tripwires import tripwires
 
 SCENARIOS = sorted((Path(__file__).parent / "scenarios").glob("*.txt"))
 VIRTUAL_LIMIT_S = 600

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from vexil.chaos.simulation import simulate
+from vexil.chaos.run.simulation import simulate
 
 SEEDS = 200
 SEEDS_PER_TEST = 4

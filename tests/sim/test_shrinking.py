@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from vexil.chaos import swarm
-from vexil.chaos.artefact import read, write
-from vexil.chaos.plan import Client, Fault, Knobs, Operation, Plan
-from vexil.chaos.plan_check import flaw_of
-from vexil.chaos.replay import artefact_of, planting, replay, violated
-from vexil.chaos.shrinking import NotFailing, Progress, Shrunk, shrink, size_of
-from vexil.chaos.simulated_clock import YEAR_MS, ClockFaults
-from vexil.chaos.simulated_cluster import ClusterFaults
-from vexil.chaos.simulated_disk import DiskFaults
-from vexil.chaos.simulated_network import NetworkFaults
-from vexil.chaos.simulation import run_plan
-from vexil.chaos.smaller import without_node, without_region
+from vexil.chaos.reports.artefact import read, write
+from vexil.chaos.reports.replay import artefact_of, planting, replay, violated
+from vexil.chaos.reports.shrinking import NotFailing, Progress, Shrunk, shrink, size_of
+from vexil.chaos.reports.smaller import without_node, without_region
+from vexil.chaos.run import swarm
+from vexil.chaos.run.plan import Client, Fault, Knobs, Operation, Plan
+from vexil.chaos.run.plan_check import flaw_of
+from vexil.chaos.run.simulation import run_plan
+from vexil.chaos.world.simulated_clock import YEAR_MS, ClockFaults
+from vexil.chaos.world.simulated_cluster import ClusterFaults
+from vexil.chaos.world.simulated_disk import DiskFaults
+from vexil.chaos.world.simulated_network import NetworkFaults
 
 NODES = ("eu-1", "eu-2", "eu-3", "us-1", "us-2", "ap-1")
 LARGE = Plan(

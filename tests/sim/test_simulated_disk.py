@@ -9,8 +9,8 @@ import trio
 import trio.testing
 
 from tests.contract.rows import A, B, causes_of_row, gather, row
-from vexil.chaos.process_life import ProcessDead, ProcessLife
-from vexil.chaos.simulated_disk import DiskFaults, SimulatedDisk, SimulatedJournal
+from vexil.chaos.world.process_life import ProcessDead, ProcessLife
+from vexil.chaos.world.simulated_disk import DiskFaults, SimulatedDisk, SimulatedJournal
 from vexil.node.seams import JournalIndeterminate, LogRecord
 
 

@@ -10,10 +10,10 @@ import pytest
 import trio
 import trio.testing
 
-from vexil.chaos.determinism import Streams
-from vexil.chaos.process_life import ProcessLife
-from vexil.chaos.simulated_network import NetworkFaults, SimulatedNetwork, corrupted
-from vexil.chaos.trace import Trace
+from vexil.chaos.world.determinism import Streams
+from vexil.chaos.world.process_life import ProcessLife
+from vexil.chaos.world.simulated_network import NetworkFaults, SimulatedNetwork, corrupted
+from vexil.chaos.world.trace import Trace
 from vexil.node.gossip import messages
 from vexil.node.gossip.messages import Malformed, Message
 from vexil.node.seams import PeerAddress, PeerIdentity, PeerUnreachable

@@ -10,8 +10,8 @@ import trio
 import trio.testing
 
 from tests.contract.rows import A, B, C, causes_of_row, gather, lane, row, tangled_rows, vector_of
-from vexil.chaos.process_life import ProcessDead
-from vexil.chaos.simulated_store import SimulatedRegion, SimulatedStore, StoreFaults
+from vexil.chaos.world.process_life import ProcessDead
+from vexil.chaos.world.simulated_store import SimulatedRegion, SimulatedStore, StoreFaults
 from vexil.crdt.garbage import FoldRemoval
 from vexil.node.seams import FoldEntry, MemberRow, SeamError, StoreIndeterminate, StoreUnavailable
 

@@ -10,14 +10,14 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.sim.made_up_history import INCARNATION, MadeUp
-from vexil.chaos import swarm
 from vexil.chaos.faults.fault import KINDS
-from vexil.chaos.narrative import LEAD_UP_S, settings_of
-from vexil.chaos.plan import Fault, Plan
-from vexil.chaos.simulation import Report, run_plan
-from vexil.chaos.timeline import COLUMNS, HEAD_LINES, LINES_MAX, timeline
-from vexil.chaos.timeline_chart import MARKS_MAX, families
-from vexil.chaos.timeline_html import HUES, page
+from vexil.chaos.reports.narrative import LEAD_UP_S, settings_of
+from vexil.chaos.reports.timeline import COLUMNS, HEAD_LINES, LINES_MAX, timeline
+from vexil.chaos.reports.timeline_chart import MARKS_MAX, families
+from vexil.chaos.reports.timeline_html import HUES, page
+from vexil.chaos.run import swarm
+from vexil.chaos.run.plan import Fault, Plan
+from vexil.chaos.run.simulation import Report, run_plan
 from vexil.crdt.change import render_id
 
 NASTY = "<script>alert('x')</script>\x1b[2J\x00\" onload=\"x"

@@ -9,9 +9,9 @@ import pytest
 import trio
 import trio.testing
 
-from vexil.chaos.determinism import run_deterministically
-from vexil.chaos.process_life import ProcessLife
-from vexil.chaos.virtual_time import Sleepers, Stuck, VirtualClock, call_later
+from vexil.chaos.world.determinism import run_deterministically
+from vexil.chaos.world.process_life import ProcessLife
+from vexil.chaos.world.virtual_time import Sleepers, Stuck, VirtualClock, call_later
 
 Run = Callable[[Callable[[], Awaitable[Any]]], Any]
 

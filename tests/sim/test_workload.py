@@ -12,20 +12,20 @@ from random import Random
 
 import pytest
 
-from vexil.chaos import operations, workload
 from vexil.chaos.checkers import catalogue
 from vexil.chaos.checkers.checker import Checker
+from vexil.chaos.clients import operations, workload
+from vexil.chaos.clients.operations import CONTESTED, KINDS, PAIR, PROJECT, READS
 from vexil.chaos.faults.fault import KINDS as FAULTS
 from vexil.chaos.faults.fault import End, World, nothing_to_undo
-from vexil.chaos.history import Outcome, Read, Write
-from vexil.chaos.operations import CONTESTED, KINDS, PAIR, PROJECT, READS
-from vexil.chaos.plan import Client, Fault, Operation, Plan
 from vexil.chaos.planted.bugs import retry_writes_again, token_ignored
 from vexil.chaos.planted.rules import rule_01_old_view_accepted
-from vexil.chaos.simulated_cluster import ClusterFaults
-from vexil.chaos.simulated_network import NetworkFaults
-from vexil.chaos.simulation import Report, run_plan
-from vexil.chaos.swarm import plan
+from vexil.chaos.run.history import Outcome, Read, Write
+from vexil.chaos.run.plan import Client, Fault, Operation, Plan
+from vexil.chaos.run.simulation import Report, run_plan
+from vexil.chaos.run.swarm import plan
+from vexil.chaos.world.simulated_cluster import ClusterFaults
+from vexil.chaos.world.simulated_network import NetworkFaults
 
 LAYOUT = {"eu": 2, "us": 1}
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from tests.sim.checked.histories import Play, acknowledged, described, edit, put, unsee
 from tests.sim.checked.stage import Stage
-from vexil.chaos.history import Attempt, Outcome, Window, Write
-from vexil.chaos.operations import PROJECT
-from vexil.chaos.plan import Fault
+from vexil.chaos.clients.operations import PROJECT
+from vexil.chaos.run.history import Attempt, Outcome, Window, Write
+from vexil.chaos.run.plan import Fault
 from vexil.crdt.hlc import pack
 
 YEAR_MS = 365 * 24 * 3600 * 1000

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.sim.checked.stage import HEARD_S, Node, Stage
-from vexil.chaos.history import Attempt, Outcome, Write
+from vexil.chaos.run.history import Attempt, Outcome, Write
 from vexil.crdt import cell as cells
 from vexil.crdt.change import Change
 

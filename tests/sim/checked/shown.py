@@ -9,9 +9,9 @@ from typing import Any
 
 from tests.sim.checked.histories import acknowledged, described, edit, put, unsee
 from tests.sim.checked.stage import Node, Stage
-from vexil.chaos import junk
-from vexil.chaos.history import Read
-from vexil.chaos.operations import PAIR, PROJECT, flag_body
+from vexil.chaos.clients.operations import PAIR, PROJECT, flag_body
+from vexil.chaos.run.history import Read
+from vexil.chaos.world import junk
 from vexil.crdt.change import Change
 
 # -- P5

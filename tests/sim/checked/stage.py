@@ -14,13 +14,13 @@ from typing import Any, cast
 from vexil.chaos.checkers.checker import Checker, Checkers, Scene, Wait
 from vexil.chaos.checkers.event_graph import EventGraph
 from vexil.chaos.checkers.views import Views
-from vexil.chaos.chronicler import Chronicler
-from vexil.chaos.history import History, Read, Write
-from vexil.chaos.operations import ENVIRONMENTS, PROJECT, flag_body
-from vexil.chaos.plan import Fault, Plan
-from vexil.chaos.simulated_cluster import SimulatedCluster
-from vexil.chaos.simulated_slot import Slot
-from vexil.chaos.trace import Trace
+from vexil.chaos.clients.operations import ENVIRONMENTS, PROJECT, flag_body
+from vexil.chaos.run.chronicler import Chronicler
+from vexil.chaos.run.history import History, Read, Write
+from vexil.chaos.run.plan import Fault, Plan
+from vexil.chaos.world.simulated_cluster import SimulatedCluster
+from vexil.chaos.world.simulated_slot import Slot
+from vexil.chaos.world.trace import Trace
 from vexil.crdt.change import Change
 from vexil.crdt.hlc import pack
 from vexil.crdt.pen import CellWrite, Pen

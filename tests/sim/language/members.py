@@ -26,7 +26,7 @@ import trio
 
 from tests.sim.language.processes import life
 from tests.sim.language.scenario import PATIENCE_S, SETUP_LIMIT_S, Scenario, Unmet, statement
-from vexil.chaos.operations import PROJECT
+from vexil.chaos.clients.operations import PROJECT
 from vexil.crdt.conflicts import RETURNED
 from vexil.crdt.schema import SYSTEM_PROJECT, flag_object
 from vexil.node.announcements import Place

@@ -31,9 +31,9 @@ from unittest.mock import patch
 import trio
 
 from tests.sim.language.scenario import SETUP_LIMIT_S, Scenario, Unmet, statement
-from vexil.chaos.operations import PROJECT
-from vexil.chaos.simulated_disk import SimulatedJournal
-from vexil.chaos.simulated_store import SimulatedRegion
+from vexil.chaos.clients.operations import PROJECT
+from vexil.chaos.world.simulated_disk import SimulatedJournal
+from vexil.chaos.world.simulated_store import SimulatedRegion
 from vexil.node.seams import MemberRow
 
 

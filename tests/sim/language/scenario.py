@@ -15,16 +15,16 @@ import trio
 
 from vexil.chaos.checkers.catalogue import all_checkers
 from vexil.chaos.checkers.checker import Checkers
-from vexil.chaos.chronicler import Chronicler
-from vexil.chaos.determinism import Streams
-from vexil.chaos.history import History
-from vexil.chaos.operations import PROJECT
-from vexil.chaos.plan import Plan
-from vexil.chaos.simulated_clock import ClockFaults
-from vexil.chaos.simulated_cluster import SimulatedCluster
-from vexil.chaos.simulated_network import NetworkFaults
-from vexil.chaos.simulated_slot import Slot
-from vexil.chaos.trace import Trace
+from vexil.chaos.clients.operations import PROJECT
+from vexil.chaos.run.chronicler import Chronicler
+from vexil.chaos.run.history import History
+from vexil.chaos.run.plan import Plan
+from vexil.chaos.world.determinism import Streams
+from vexil.chaos.world.simulated_clock import ClockFaults
+from vexil.chaos.world.simulated_cluster import SimulatedCluster
+from vexil.chaos.world.simulated_network import NetworkFaults
+from vexil.chaos.world.simulated_slot import Slot
+from vexil.chaos.world.trace import Trace
 from vexil.crdt.change import Change
 from vexil.node.authoring import change_set
 from vexil.node.engine import Engine

@@ -31,11 +31,11 @@ from unittest.mock import patch
 import trio
 
 from tests.sim.language.scenario import PATIENCE_S, SETUP_LIMIT_S, Scenario, statement
-from vexil.chaos.convergence import engines
-from vexil.chaos.operations import ENVIRONMENTS, PROJECT, flag_body
-from vexil.chaos.simulated_clock import ClockFaults
-from vexil.chaos.simulated_cluster import ClusterFaults, SimulatedCluster
-from vexil.chaos.simulated_network import NetworkFaults
+from vexil.chaos.clients.operations import ENVIRONMENTS, PROJECT, flag_body
+from vexil.chaos.world.convergence import engines
+from vexil.chaos.world.simulated_clock import ClockFaults
+from vexil.chaos.world.simulated_cluster import ClusterFaults, SimulatedCluster
+from vexil.chaos.world.simulated_network import NetworkFaults
 from vexil.crdt.schema import SYSTEM_PROJECT
 from vexil.node.authoring import put_project
 from vexil.node.gossip import messages, snapshots

@@ -25,7 +25,7 @@ from typing import Any
 import trio
 
 from tests.sim.language.scenario import Scenario, Unmet, statement
-from vexil.chaos.operations import PROJECT, flag_body
+from vexil.chaos.clients.operations import PROJECT, flag_body
 from vexil.crdt.schema import flag_object
 from vexil.node.authoring import change_set, etag_of, unkill_flag
 from vexil.node.errors import Stale

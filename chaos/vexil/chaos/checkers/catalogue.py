@@ -25,9 +25,9 @@ from vexil.chaos.checkers.p13_stamps import Stamps
 from vexil.chaos.checkers.p14_same_variant import SameVariant
 from vexil.chaos.checkers.p15_one_bad_object import OneBadObject
 from vexil.chaos.checkers.views import Views
-from vexil.chaos.determinism import Streams
-from vexil.chaos.history import History
-from vexil.chaos.plan import Plan
+from vexil.chaos.run.history import History
+from vexil.chaos.run.plan import Plan
+from vexil.chaos.world.determinism import Streams
 
 CHECKERS: Final[tuple[type[Checker], ...]] = (
     AppliedOnce,

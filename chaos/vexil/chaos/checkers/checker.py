@@ -15,10 +15,10 @@ from typing import Any, ClassVar, Final
 from vexil.chaos.checkers.event_graph import EventGraph
 from vexil.chaos.checkers.views import Views
 from vexil.chaos.faults.fault import KINDS
-from vexil.chaos.history import History, Read, Write
-from vexil.chaos.plan import Plan
-from vexil.chaos.simulated_cluster import SimulatedCluster
-from vexil.chaos.simulated_slot import Slot
+from vexil.chaos.run.history import History, Read, Write
+from vexil.chaos.run.plan import Plan
+from vexil.chaos.world.simulated_cluster import SimulatedCluster
+from vexil.chaos.world.simulated_slot import Slot
 from vexil.crdt.change import Change
 from vexil.node.engine import Engine
 from vexil.node.project import Project

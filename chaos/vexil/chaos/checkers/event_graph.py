@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Final
 
-from vexil.chaos import junk
-from vexil.chaos.history import History
-from vexil.chaos.oracle import REMOVED, Address, Dot, Event, Operation, Oracle, dots
+from vexil.chaos.checkers.oracle import REMOVED, Address, Dot, Event, Operation, Oracle, dots
+from vexil.chaos.run.history import History
+from vexil.chaos.world import junk
 from vexil.crdt.change import Change
 from vexil.crdt.payload import decode
 from vexil.crdt.replica import Replica

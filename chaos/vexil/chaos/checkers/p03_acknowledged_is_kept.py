@@ -14,11 +14,11 @@ from typing import Final
 
 from vexil.chaos.checkers.checker import Checker, Scene
 from vexil.chaos.checkers.returned import is_issued_again, says_nothing_new
-from vexil.chaos.convergence import engines
-from vexil.chaos.history import Outcome, Write
-from vexil.chaos.operations import PROJECT
-from vexil.chaos.simulated_cluster import SimulatedCluster
-from vexil.chaos.simulated_slot import Slot
+from vexil.chaos.clients.operations import PROJECT
+from vexil.chaos.run.history import Outcome, Write
+from vexil.chaos.world.convergence import engines
+from vexil.chaos.world.simulated_cluster import SimulatedCluster
+from vexil.chaos.world.simulated_slot import Slot
 from vexil.crdt.change import Change, Dot, render_id
 from vexil.node.engine import Engine
 from vexil.node.project import Project

@@ -12,11 +12,11 @@ from random import Random
 
 from vexil.chaos.checkers.checker import Checker, Scene
 from vexil.chaos.checkers.event_graph import covered_by
+from vexil.chaos.checkers.oracle import Address, Dot, Oracle
 from vexil.chaos.checkers.views import State, objects
-from vexil.chaos.convergence import engines
-from vexil.chaos.oracle import Address, Dot, Oracle
-from vexil.chaos.simulated_cluster import SimulatedCluster
-from vexil.chaos.simulated_slot import Slot
+from vexil.chaos.world.convergence import engines
+from vexil.chaos.world.simulated_cluster import SimulatedCluster
+from vexil.chaos.world.simulated_slot import Slot
 from vexil.crdt import cell as cells
 from vexil.crdt import schema
 from vexil.crdt.change import Change

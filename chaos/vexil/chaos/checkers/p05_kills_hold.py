@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from vexil.chaos.checkers.checker import Checker
-from vexil.chaos.convergence import engines
-from vexil.chaos.simulated_cluster import SimulatedCluster
-from vexil.chaos.simulated_slot import Slot
+from vexil.chaos.world.convergence import engines
+from vexil.chaos.world.simulated_cluster import SimulatedCluster
+from vexil.chaos.world.simulated_slot import Slot
 from vexil.crdt.cell import Lane, live
 from vexil.crdt.change import NO_GENERATION
 from vexil.crdt.payload import UNREADABLE, decode, is_tombstone

@@ -10,11 +10,11 @@ from random import Random
 from typing import Final
 
 from vexil.chaos.checkers.checker import Checker, Scene
-from vexil.chaos.history import Outcome, Read, Write
-from vexil.chaos.operations import PROJECT
-from vexil.chaos.oracle import EXISTENCE, OUTSIDE, Address, Dot, Oracle
-from vexil.chaos.oracle import Write as Written
-from vexil.chaos.simulated_slot import Slot
+from vexil.chaos.checkers.oracle import EXISTENCE, OUTSIDE, Address, Dot, Oracle
+from vexil.chaos.checkers.oracle import Write as Written
+from vexil.chaos.clients.operations import PROJECT
+from vexil.chaos.run.history import Outcome, Read, Write
+from vexil.chaos.world.simulated_slot import Slot
 from vexil.crdt.change import render_id
 from vexil.crdt.payload import UNREADABLE
 from vexil.node.engine import Engine

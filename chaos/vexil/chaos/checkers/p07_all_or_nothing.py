@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 
 from vexil.chaos.checkers.checker import Checker, Scene
-from vexil.chaos.history import Read
-from vexil.chaos.operations import PAIR, PROJECT
-from vexil.chaos.simulated_slot import Slot
+from vexil.chaos.clients.operations import PAIR, PROJECT
+from vexil.chaos.run.history import Read
+from vexil.chaos.world.simulated_slot import Slot
 from vexil.crdt import cell as cells
 from vexil.crdt.change import Change, Operation
 from vexil.crdt.flag_document import document

@@ -5,8 +5,8 @@ from __future__ import annotations
 from random import Random
 
 from vexil.chaos.checkers.checker import Checker, Scene, Wait
-from vexil.chaos.convergence import engines, vectors
-from vexil.chaos.simulated_cluster import SimulatedCluster
+from vexil.chaos.world.convergence import engines, vectors
+from vexil.chaos.world.simulated_cluster import SimulatedCluster
 
 
 class Silence(Checker):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from vexil.chaos.checkers.checker import Checker, Wait
-from vexil.chaos.convergence import engines, vectors
-from vexil.chaos.simulated_cluster import SimulatedCluster
+from vexil.chaos.world.convergence import engines, vectors
+from vexil.chaos.world.simulated_cluster import SimulatedCluster
 from vexil.node.gossip.loops import GossipSettings
 
 GOSSIP: Final = GossipSettings()

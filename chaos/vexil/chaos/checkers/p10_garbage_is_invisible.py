@@ -7,7 +7,7 @@ from random import Random
 
 from vexil.chaos.checkers.checker import Checker, Scene
 from vexil.chaos.checkers.views import State, objects
-from vexil.chaos.simulated_slot import Slot
+from vexil.chaos.world.simulated_slot import Slot
 from vexil.crdt.change import Change
 from vexil.crdt.flag_document import document
 from vexil.crdt.flag_state import FlagState

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from random import Random
 
 from vexil.chaos.checkers.checker import Checker, Scene
-from vexil.chaos.simulated_slot import Slot
+from vexil.chaos.world.simulated_slot import Slot
 from vexil.crdt.change import Change, render_id
 from vexil.node.engine import Engine
 from vexil.node.project import Project

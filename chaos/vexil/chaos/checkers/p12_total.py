@@ -6,9 +6,9 @@ from random import Random
 from traceback import format_exception
 
 from vexil.chaos.checkers.checker import Checker, Scene
-from vexil.chaos.convergence import engines
-from vexil.chaos.simulated_cluster import SimulatedCluster
-from vexil.chaos.simulated_slot import Slot
+from vexil.chaos.world.convergence import engines
+from vexil.chaos.world.simulated_cluster import SimulatedCluster
+from vexil.chaos.world.simulated_slot import Slot
 from vexil.crdt.change import Dot
 from vexil.crdt.flag_document import describe, document
 from vexil.crdt.flag_reader import read_flag

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from vexil.chaos.checkers.checker import Checker
-from vexil.chaos.history import Outcome, Write
-from vexil.chaos.next_version import MORE
-from vexil.chaos.operations import PROJECT
-from vexil.chaos.oracle import EXISTENCE, OUTSIDE, REMOVED, Address, Dot, Event, Oracle
+from vexil.chaos.checkers.oracle import EXISTENCE, OUTSIDE, REMOVED, Address, Dot, Event, Oracle
+from vexil.chaos.clients.operations import PROJECT
+from vexil.chaos.run.history import Outcome, Write
+from vexil.chaos.world.next_version import MORE
 from vexil.crdt.change import render_id
 
 

@@ -12,10 +12,10 @@ from typing import Final
 
 from vexil.chaos.checkers.checker import Checker, Scene
 from vexil.chaos.checkers.event_graph import covered_by
-from vexil.chaos.convergence import engines
-from vexil.chaos.oracle import EXISTENCE, OUTSIDE, REMOVED, Address, Dot, Oracle
-from vexil.chaos.simulated_cluster import SimulatedCluster
-from vexil.chaos.simulated_slot import Slot
+from vexil.chaos.checkers.oracle import EXISTENCE, OUTSIDE, REMOVED, Address, Dot, Oracle
+from vexil.chaos.world.convergence import engines
+from vexil.chaos.world.simulated_cluster import SimulatedCluster
+from vexil.chaos.world.simulated_slot import Slot
 from vexil.crdt import cell as cells
 from vexil.crdt.change import render_id
 from vexil.crdt.flag_state import FlagState

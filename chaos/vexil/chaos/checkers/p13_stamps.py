@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 
 from vexil.chaos.checkers.checker import Checker, Scene
-from vexil.chaos.simulated_slot import Slot
+from vexil.chaos.world.simulated_slot import Slot
 from vexil.crdt.change import Change
 from vexil.crdt.hlc import milliseconds
 from vexil.node.engine import Engine

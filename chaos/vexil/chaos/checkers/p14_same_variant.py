@@ -7,9 +7,9 @@ from random import Random
 from typing import Any, Final
 
 from vexil.chaos.checkers.checker import Checker, Scene
-from vexil.chaos.convergence import engines
-from vexil.chaos.simulated_cluster import SimulatedCluster
-from vexil.chaos.simulated_slot import Slot
+from vexil.chaos.world.convergence import engines
+from vexil.chaos.world.simulated_cluster import SimulatedCluster
+from vexil.chaos.world.simulated_slot import Slot
 from vexil.crdt.schema import SYSTEM_PROJECT
 from vexil.node.project import Project
 from vexil.sdk.evaluation import evaluate

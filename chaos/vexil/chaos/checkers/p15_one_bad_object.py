@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Any, Final, cast
 
-from vexil.chaos import junk
 from vexil.chaos.checkers.checker import Checker, Scene
-from vexil.chaos.convergence import engines
-from vexil.chaos.simulated_cluster import SimulatedCluster
-from vexil.chaos.simulated_slot import Slot
+from vexil.chaos.world import junk
+from vexil.chaos.world.convergence import engines
+from vexil.chaos.world.simulated_cluster import SimulatedCluster
+from vexil.chaos.world.simulated_slot import Slot
 from vexil.crdt.change import Change
 from vexil.crdt.flag_document import document
 from vexil.crdt.flag_reader import read_flag

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from vexil.chaos.convergence import engines
-from vexil.chaos.simulated_cluster import SimulatedCluster
+from vexil.chaos.world.convergence import engines
+from vexil.chaos.world.simulated_cluster import SimulatedCluster
 from vexil.crdt.cell import has_value
 from vexil.crdt.change import Change, Operation
 from vexil.crdt.payload import decode, is_tombstone

@@ -1,6 +1,6 @@
 """Refactors that change nothing, each over its share of the seeds: a checker that raises there judges too much.
 
-It is a campaign (`vexil.chaos.campaign`) in which the seed says which refactor is planted.
+It is a campaign (`vexil.chaos.campaign.campaign`) in which the seed says which refactor is planted.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from vexil.chaos import campaign
-from vexil.chaos.campaign import Campaign, Outcome
+from vexil.chaos.campaign import campaign
+from vexil.chaos.campaign.campaign import Campaign, Outcome
+from vexil.chaos.campaign.summary import Tally
 from vexil.chaos.cli.planted_trial import Found
 from vexil.chaos.cli.progress import Progress
 from vexil.chaos.cli.sim import repeating
-from vexil.chaos.summary import Tally
 from vexil.node.cli.output import plain, say, table
 from vexil.node.dev.terminal import say as say_at_once
 
@@ -57,7 +57,7 @@ class _Seen:
         self._failures: list[dict[str, Any]] = []
 
     def tell(self, outcome: Outcome, tally: Tally) -> None:
-        """`vexil.chaos.campaign.Tell`."""
+        """`vexil.chaos.campaign.campaign.Tell`."""
         seed = outcome.summary.seed
         name = self._names[seed % len(self._names)]
         self._seeds[name] += 1

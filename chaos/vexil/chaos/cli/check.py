@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from vexil.chaos import mutation_gate
+from vexil.chaos.campaign import mutation_gate
 from vexil.chaos.cli import benign_trial, planted_trial
 from vexil.chaos.cli.sim import ARTEFACTS, JOBS_OPTION
 from vexil.chaos.planted.catalogue import BENIGN, ELSEWHERE, LATER, PLANTED, SWITCHES
 from vexil.chaos.planted.planted_bug import PlantedBug
+from vexil.chaos.planted.planting import Mutant, Unplantable, expected, find, what_it_does
 from vexil.chaos.planted.switched_off import SwitchedOff
-from vexil.chaos.planting import Mutant, Unplantable, expected, find, what_it_does
 from vexil.node.cli.errors import EXIT_FAILED
 from vexil.node.cli.options import Command, pass_settings
 from vexil.node.cli.output import say, show_json, table

@@ -9,14 +9,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from vexil.chaos import mutation_gate
+from vexil.chaos.campaign import mutation_gate
+from vexil.chaos.campaign.mutation_gate import Finding, Judgement, State, Subject, Trial
 from vexil.chaos.cli.progress import Progress
-from vexil.chaos.mutation_gate import Finding, Judgement, State, Subject, Trial
 from vexil.chaos.planted.catalogue import ELSEWHERE, LATER
 from vexil.chaos.planted.planted_bug import PlantedBug
+from vexil.chaos.planted.planting import expected
 from vexil.chaos.planted.switched_off import SwitchedOff
-from vexil.chaos.planting import expected
-from vexil.chaos.swarm import plan
+from vexil.chaos.run.swarm import plan
 from vexil.node.cli.output import plain, say, table
 from vexil.node.dev.terminal import say as say_at_once
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from vexil.chaos.artefact import Artefact, BadArtefact, read
-from vexil.chaos.replay import Replayed
-from vexil.chaos.replay import replay as run_again
-from vexil.chaos.timeline import timeline, violation_text
-from vexil.chaos.timeline_html import page
+from vexil.chaos.reports.artefact import Artefact, BadArtefact, read
+from vexil.chaos.reports.replay import Replayed
+from vexil.chaos.reports.replay import replay as run_again
+from vexil.chaos.reports.timeline import timeline, violation_text
+from vexil.chaos.reports.timeline_html import page
 from vexil.node.cli.errors import EXIT_FAILED, CommandFailed
 from vexil.node.cli.options import Command, pass_settings
 from vexil.node.cli.output import plain, say, show_json

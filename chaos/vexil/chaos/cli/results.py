@@ -7,13 +7,14 @@ from typing import Any
 
 import msgspec
 
-from vexil.chaos import faults, measures
-from vexil.chaos.campaign import Ended
+from vexil.chaos import faults
+from vexil.chaos.campaign.campaign import Ended
+from vexil.chaos.campaign.summary import Tally
 from vexil.chaos.checkers.checker import Verdict
-from vexil.chaos.coverage import Coverage
-from vexil.chaos.coverage import coverage as coverage_of
 from vexil.chaos.faults.fault import KINDS
-from vexil.chaos.summary import Tally
+from vexil.chaos.reports import measures
+from vexil.chaos.reports.coverage import Coverage
+from vexil.chaos.reports.coverage import coverage as coverage_of
 from vexil.node.cli.output import table
 
 assert faults.__doc__, "the kinds register themselves"

@@ -12,12 +12,12 @@ from typing import Any, Final
 
 import click
 
-from vexil.chaos.campaign import Campaign, Ended, Outcome, run
+from vexil.chaos.campaign.campaign import Campaign, Ended, Outcome, run
+from vexil.chaos.campaign.summary import Kept, Tally
 from vexil.chaos.cli import results
 from vexil.chaos.cli.progress import Progress
 from vexil.chaos.cli.seeds import Seeds, SeedsType
-from vexil.chaos.planting import Unplantable, find
-from vexil.chaos.summary import Kept, Tally
+from vexil.chaos.planted.planting import Unplantable, find
 from vexil.node.cli.errors import EXIT_FAILED
 from vexil.node.cli.options import Command, pass_settings
 from vexil.node.cli.output import plain, say, show_json
@@ -109,7 +109,7 @@ class _Shown:
         self._as_json = as_json
 
     def tell(self, outcome: Outcome, tally: Tally) -> None:
-        """`vexil.chaos.campaign.Tell`."""
+        """`vexil.chaos.campaign.campaign.Tell`."""
         if outcome.summary.failed:
             self.progress.clear()
             if len(self.failures) < FAILURES_SHOWN_MAX:

@@ -8,8 +8,8 @@ from typing import Final
 import trio
 
 from vexil.chaos.faults.fault import Drawn, End, Ground, World, kind
-from vexil.chaos.plan import Fault
-from vexil.chaos.simulated_clock import YEAR_MS
+from vexil.chaos.run.plan import Fault
+from vexil.chaos.world.simulated_clock import YEAR_MS
 
 SMALL_MS: Final = (200.0, 5_000.0)
 LARGE_MS: Final = (60_000.0, 3_600_000.0)

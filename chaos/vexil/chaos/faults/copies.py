@@ -12,8 +12,8 @@ from typing import Final
 
 from vexil.chaos.faults.destruction import destroying
 from vexil.chaos.faults.fault import Drawn, End, Ground, World, kind
-from vexil.chaos.plan import Fault
-from vexil.chaos.simulated_slot import Slot
+from vexil.chaos.run.plan import Fault
+from vexil.chaos.world.simulated_slot import Slot
 
 COPIES: Final = range(50, 100)
 """How copies are numbered within their region."""

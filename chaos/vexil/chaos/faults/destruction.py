@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from vexil.chaos.faults.fault import World
-from vexil.chaos.simulated_archive import SimulatedArchive
-from vexil.chaos.simulated_cluster import SimulatedCluster
-from vexil.chaos.simulated_disk import SimulatedDisk
-from vexil.chaos.simulated_store import SimulatedRegion
+from vexil.chaos.world.simulated_archive import SimulatedArchive
+from vexil.chaos.world.simulated_cluster import SimulatedCluster
+from vexil.chaos.world.simulated_disk import SimulatedDisk
+from vexil.chaos.world.simulated_store import SimulatedRegion
 from vexil.crdt import cell as cells
 from vexil.crdt.change import Dot
 from vexil.crdt.replica import Replica

@@ -6,11 +6,11 @@ from random import Random
 
 import trio
 
+from vexil.chaos.clients.operations import PROJECT
 from vexil.chaos.faults.destruction import destroying
 from vexil.chaos.faults.fault import End, World, kind, node_for, nothing_to_undo, patiently, some_node
-from vexil.chaos.operations import PROJECT
-from vexil.chaos.plan import Fault
-from vexil.chaos.simulated_slot import Slot
+from vexil.chaos.run.plan import Fault
+from vexil.chaos.world.simulated_slot import Slot
 
 
 @kind("disk_full", weight=2, enabled=0.3, draw=node_for(0.5, 8.0))

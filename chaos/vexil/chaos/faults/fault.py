@@ -1,8 +1,8 @@
 """What a kind of fault is: how one is drawn, how it begins, how it ends. Every kind registers itself in `KINDS`.
 
-A fault is data (`vexil.chaos.plan.Fault`) and its kind is the function that makes it happen. A kind that finds nothing
-to break (there is no such place, nobody runs there) says so by returning None: then the fault has not struck. A begin
-may be cancelled at any await, when all faults are frozen, and leaves nothing behind then.
+A fault is data (`vexil.chaos.run.plan.Fault`) and its kind is the function that makes it happen. A kind that finds
+nothing to break (there is no such place, nobody runs there) says so by returning None: then the fault has not struck.
+A begin may be cancelled at any await, when all faults are frozen, and leaves nothing behind then.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Final, Protocol
 
 import trio
 
-from vexil.chaos.history import History
-from vexil.chaos.plan import Fault, Plan
-from vexil.chaos.simulated_cluster import SimulatedCluster
-from vexil.chaos.simulated_slot import Process, Slot
-from vexil.chaos.workload import Listener
+from vexil.chaos.clients.workload import Listener
+from vexil.chaos.run.history import History
+from vexil.chaos.run.plan import Fault, Plan
+from vexil.chaos.world.simulated_cluster import SimulatedCluster
+from vexil.chaos.world.simulated_slot import Process, Slot
 
 End = Callable[[], Awaitable[None]]
 """Undoes a fault; called once, when its time is over or when all faults end."""
 
 
 class World(Protocol):
-    """What a fault acts on: `vexil.chaos.nemesis.Nemesis`."""
+    """What a fault acts on: `vexil.chaos.run.nemesis.Nemesis`."""
 
     cluster: SimulatedCluster
     history: History

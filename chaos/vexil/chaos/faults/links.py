@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from vexil.chaos.faults.fault import Drawn, End, Ground, World, kind, node_for
-from vexil.chaos.plan import Fault
+from vexil.chaos.run.plan import Fault
 
 CUT_S_MAX: Final = 8.0
 LONG_CUT: Final = 0.3

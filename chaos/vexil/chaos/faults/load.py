@@ -5,9 +5,9 @@ from __future__ import annotations
 from random import Random
 from typing import Final
 
-from vexil.chaos import workload
+from vexil.chaos.clients import workload
 from vexil.chaos.faults.fault import Drawn, End, Ground, World, kind, nothing_to_undo
-from vexil.chaos.plan import Fault
+from vexil.chaos.run.plan import Fault
 
 HEADS: Final = (10, 30, 100)
 

@@ -19,9 +19,9 @@ from vexil.chaos.faults.fault import (
     patiently,
     some_node,
 )
-from vexil.chaos.operators import bring_back
-from vexil.chaos.operators import evict as ask_to_evict
-from vexil.chaos.plan import Fault
+from vexil.chaos.run.operators import bring_back
+from vexil.chaos.run.operators import evict as ask_to_evict
+from vexil.chaos.run.plan import Fault
 from vexil.node.engine import Engine
 from vexil.node.seams import SeamError
 

@@ -6,11 +6,11 @@ from random import Random
 
 import trio
 
+from vexil.chaos.clients.operations import CONTESTED, PROJECT
 from vexil.chaos.faults.fault import End, World, kind, nothing_to_undo, patiently, some_node
-from vexil.chaos.junk import undecodable_change, unreadable_change
-from vexil.chaos.operations import CONTESTED, PROJECT
-from vexil.chaos.plan import Fault
-from vexil.chaos.simulated_slot import Process, Slot
+from vexil.chaos.run.plan import Fault
+from vexil.chaos.world.junk import undecodable_change, unreadable_change
+from vexil.chaos.world.simulated_slot import Process, Slot
 from vexil.node.gossip import messages
 from vexil.node.gossip.service import PUSH
 from vexil.node.seams import PeerIdentity, PeerRefused, SeamError

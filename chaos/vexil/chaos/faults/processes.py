@@ -7,11 +7,11 @@ from typing import Final
 
 import trio
 
-from vexil.chaos import protocol_steps
 from vexil.chaos.faults.fault import Drawn, End, Ground, World, kind, node_for, nothing_to_undo, some_node
-from vexil.chaos.plan import Fault
-from vexil.chaos.protocol_steps import ARCHIVE, CLIENT_WRITE, LOAD, STEPS
-from vexil.chaos.scheduler_steps import at_step
+from vexil.chaos.run.plan import Fault
+from vexil.chaos.world import protocol_steps
+from vexil.chaos.world.protocol_steps import ARCHIVE, CLIENT_WRITE, LOAD, STEPS
+from vexil.chaos.world.scheduler_steps import at_step
 
 POINT_S: Final = 8.0
 """How long a fault waits for a process to come to its point."""

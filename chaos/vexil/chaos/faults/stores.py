@@ -8,8 +8,8 @@ from typing import Final
 import trio
 
 from vexil.chaos.faults.fault import Drawn, End, Ground, World, kind
-from vexil.chaos.plan import Fault
-from vexil.chaos.simulated_store import SimulatedRegion
+from vexil.chaos.run.plan import Fault
+from vexil.chaos.world.simulated_store import SimulatedRegion
 
 GONE_S_MAX: Final = 10.0
 BURDEN_MS: Final = (200.0, 3_000.0)

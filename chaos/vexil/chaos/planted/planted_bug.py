@@ -19,7 +19,7 @@ class PlantedBug:
     history: str = ""
     """The scenario that was written for it, because random faults rarely reach it: its file's name; "" if none was."""
     profiles: frozenset[str] = frozenset()
-    """Of plans (see `vexil.chaos.swarm`) in which it matters: the mutation gate begins with seeds of these."""
+    """Of plans (see `vexil.chaos.run.swarm`) in which it matters: the mutation gate begins with seeds of these."""
 
     @property
     def place(self) -> tuple[int, str]:

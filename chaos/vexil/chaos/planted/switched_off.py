@@ -17,7 +17,7 @@ class SwitchedOff:
     apply: Callable[[], AbstractContextManager[object]]
     """Inside, every engine of this process ignores the rule."""
     profiles: frozenset[str] = frozenset()
-    """Of plans (see `vexil.chaos.swarm`) in which it matters: the mutation gate begins with seeds of these."""
+    """Of plans (see `vexil.chaos.run.swarm`) in which it matters: the mutation gate begins with seeds of these."""
 
     @property
     def place(self) -> tuple[int, str]:

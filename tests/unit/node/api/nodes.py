@@ -15,9 +15,9 @@ from typing import Any
 
 import trio
 
-from vexil.chaos.simulated_clock import SeededEntropy, SimulatedClock
-from vexil.chaos.simulated_disk import SimulatedDisk, SimulatedJournal
-from vexil.chaos.simulated_store import SimulatedRegion
+from vexil.chaos.world.simulated_clock import SeededEntropy, SimulatedClock
+from vexil.chaos.world.simulated_disk import SimulatedDisk, SimulatedJournal
+from vexil.chaos.world.simulated_store import SimulatedRegion
 from vexil.crdt.change import Change, decode
 from vexil.crdt.hlc import pack
 from vexil.crdt.pen import Pen

@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from tests.unit.node.api.nodes import KeptLog, make_engine, serving
-from vexil.chaos.simulated_clock import SeededEntropy, SimulatedClock
-from vexil.chaos.simulated_disk import SimulatedDisk
+from vexil.chaos.world.simulated_clock import SeededEntropy, SimulatedClock
+from vexil.chaos.world.simulated_disk import SimulatedDisk
 from vexil.node.api import access_keys, json_body, query, segments
 from vexil.node.api.access_keys import SECRET_CHARACTERS_MIN
 from vexil.node.api.auth import Authenticator

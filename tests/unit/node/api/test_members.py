@@ -18,8 +18,8 @@ from tests.unit.node.api.nodes import (
     make_engine,
     serving,
 )
-from vexil.chaos.simulated_clock import SeededEntropy, SimulatedClock
-from vexil.chaos.simulated_disk import SimulatedDisk
+from vexil.chaos.world.simulated_clock import SeededEntropy, SimulatedClock
+from vexil.chaos.world.simulated_disk import SimulatedDisk
 from vexil.crdt import schema
 from vexil.crdt.change import NO_GENERATION
 from vexil.crdt.pen import CellWrite

@@ -9,8 +9,8 @@ import pytest
 import trio
 
 from tests.unit.node.api.nodes import OWNER_KEY, KeptLog, make_app, make_engine, serving
-from vexil.chaos.simulated_clock import SeededEntropy, SimulatedClock
-from vexil.chaos.simulated_disk import SimulatedDisk
+from vexil.chaos.world.simulated_clock import SeededEntropy, SimulatedClock
+from vexil.chaos.world.simulated_disk import SimulatedDisk
 from vexil.node.api import tokens
 from vexil.node.api.bootstrap import BootstrapKeyInvalid, bootstrap_owner_key
 from vexil.node.api.limits import ApiLimits

@@ -12,8 +12,8 @@ import trio
 
 from tests.unit.node.api.nodes import BOOLEAN, OWNER_KEY, Client, KeptLog, Reply, make_app
 from tests.unit.node.engine.world import Place, running
-from vexil.chaos.simulated_clock import SeededEntropy
-from vexil.chaos.simulated_store import SimulatedRegion
+from vexil.chaos.world.simulated_clock import SeededEntropy
+from vexil.chaos.world.simulated_store import SimulatedRegion
 from vexil.node.api.bootstrap import bootstrap_owner_key
 from vexil.node.engine import Engine
 from vexil.node.metrics import Metrics

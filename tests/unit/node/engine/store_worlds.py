@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import trio
 
-from vexil.chaos.simulated_store import SimulatedStore
+from vexil.chaos.world.simulated_store import SimulatedStore
 from vexil.crdt import cell as cells
 from vexil.crdt.change import Change, decode
 from vexil.crdt.garbage import FoldRemoval

@@ -21,7 +21,7 @@ from tests.unit.node.engine.world import (
     shop,
     write,
 )
-from vexil.chaos.simulated_store import SimulatedRegion
+from vexil.chaos.world.simulated_store import SimulatedRegion
 from vexil.crdt.change import decode
 from vexil.node import errors
 from vexil.node.backup_reading import read_backup

@@ -12,8 +12,8 @@ from tests.contract.rows import gather
 from tests.unit.node.engine.store_worlds import StoppingStore
 from tests.unit.node.engine.test_region_writer import Bench
 from tests.unit.node.engine.world import SHOP, Place, running
-from vexil.chaos.simulated_disk import SimulatedDisk, SimulatedJournal
-from vexil.chaos.simulated_store import SimulatedRegion, SimulatedStore, StoreFaults
+from vexil.chaos.world.simulated_disk import SimulatedDisk, SimulatedJournal
+from vexil.chaos.world.simulated_store import SimulatedRegion, SimulatedStore, StoreFaults
 from vexil.crdt import cell as cells
 from vexil.crdt.change import NO_GENERATION
 from vexil.crdt.garbage import FoldRemoval

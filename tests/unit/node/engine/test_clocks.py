@@ -23,7 +23,7 @@ from tests.unit.node.engine.world import (
     state_of,
     write,
 )
-from vexil.chaos.simulated_clock import EPOCH_MS, YEAR_MS
+from vexil.chaos.world.simulated_clock import EPOCH_MS, YEAR_MS
 from vexil.crdt import hlc as hlcs
 from vexil.crdt.change import NO_GENERATION
 from vexil.crdt.payload import TOMBSTONE

@@ -25,7 +25,7 @@ from tests.unit.node.engine.world import (
     state_of,
     write,
 )
-from vexil.chaos.simulated_store import SimulatedRegion
+from vexil.chaos.world.simulated_store import SimulatedRegion
 from vexil.crdt.change import Dot
 from vexil.crdt.payload import TOMBSTONE
 from vexil.crdt.pen import CellWrite

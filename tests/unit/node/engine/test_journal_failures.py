@@ -23,7 +23,7 @@ from tests.unit.node.engine.world import (
     state_of,
     write,
 )
-from vexil.chaos.simulated_disk import DiskFaults
+from vexil.chaos.world.simulated_disk import DiskFaults
 from vexil.crdt.change import render_id
 from vexil.node import errors
 from vexil.node.engine import Engine

@@ -22,9 +22,9 @@ from tests.unit.node.engine.world import (
     state_of,
     write,
 )
-from vexil.chaos.simulated_archive import SimulatedArchive
-from vexil.chaos.simulated_disk import SimulatedDisk
-from vexil.chaos.simulated_store import SimulatedRegion
+from vexil.chaos.world.simulated_archive import SimulatedArchive
+from vexil.chaos.world.simulated_disk import SimulatedDisk
+from vexil.chaos.world.simulated_store import SimulatedRegion
 from vexil.crdt.change import NO_GENERATION
 from vexil.crdt.pen import CellWrite
 from vexil.node import errors

@@ -11,7 +11,7 @@ import trio
 from tests.unit.node.engine.snapshot_worlds import FLAGS, FailingStore, Handle, Two, fill, state, two
 from tests.unit.node.engine.test_peer_service import refusal
 from tests.unit.node.engine.world import EU_2, SHOP, Kept, check_roots, creates, node, shop, write
-from vexil.chaos.simulated_clock import ClockFaults
+from vexil.chaos.world.simulated_clock import ClockFaults
 from vexil.crdt.change import decode
 from vexil.node.gossip import past, past_pages
 from vexil.node.seams import PeerUnreachable, StoreError

@@ -23,7 +23,7 @@ from tests.unit.node.engine.world import (
     shop,
     write,
 )
-from vexil.chaos.simulated_store import SimulatedRegion, SimulatedStore
+from vexil.chaos.world.simulated_store import SimulatedRegion, SimulatedStore
 from vexil.crdt import hlc as hlcs
 from vexil.crdt.change import Change
 from vexil.crdt.replica import Replica

@@ -22,8 +22,8 @@ from tests.unit.node.engine.world import (
     state_of,
     write,
 )
-from vexil.chaos.simulated_disk import SimulatedDisk, SimulatedJournal
-from vexil.chaos.simulated_store import SimulatedRegion, StoreFaults
+from vexil.chaos.world.simulated_disk import SimulatedDisk, SimulatedJournal
+from vexil.chaos.world.simulated_store import SimulatedRegion, StoreFaults
 from vexil.crdt import cell as cells
 from vexil.crdt.payload import TOMBSTONE
 from vexil.crdt.pen import CellWrite, Pen

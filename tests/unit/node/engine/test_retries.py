@@ -25,7 +25,7 @@ from tests.unit.node.engine.world import (
     shop,
     write,
 )
-from vexil.chaos.simulated_store import SimulatedRegion
+from vexil.chaos.world.simulated_store import SimulatedRegion
 from vexil.node import errors
 from vexil.node.engine import Engine
 from vexil.node.engine_types import Written

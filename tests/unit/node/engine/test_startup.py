@@ -18,8 +18,8 @@ from tests.unit.node.engine.world import (
     state_of,
     write,
 )
-from vexil.chaos.simulated_disk import SimulatedJournal
-from vexil.chaos.simulated_store import StoreFaults
+from vexil.chaos.world.simulated_disk import SimulatedJournal
+from vexil.chaos.world.simulated_store import StoreFaults
 from vexil.crdt import change as changes
 from vexil.crdt.change import Change
 from vexil.node.seams import AsideRecord, LogRecord

@@ -24,7 +24,7 @@ from tests.unit.node.engine.world import (
     running,
     write,
 )
-from vexil.chaos.simulated_store import SimulatedStore
+from vexil.chaos.world.simulated_store import SimulatedStore
 from vexil.node.engine import Engine
 from vexil.node.seams import PeerIdentity
 

@@ -18,7 +18,7 @@ from tests.unit.node.engine.world import (
     shop,
     state_of,
 )
-from vexil.chaos.simulated_disk import SimulatedJournal
+from vexil.chaos.world.simulated_disk import SimulatedJournal
 from vexil.node.seams import LogRecord
 
 STOPPED = 0xA1

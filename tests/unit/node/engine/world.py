@@ -13,9 +13,9 @@ from random import Random
 
 import trio
 
-from vexil.chaos.simulated_clock import SeededEntropy, SimulatedClock
-from vexil.chaos.simulated_disk import SimulatedDisk, SimulatedJournal
-from vexil.chaos.simulated_store import SimulatedRegion, SimulatedStore
+from vexil.chaos.world.simulated_clock import SeededEntropy, SimulatedClock
+from vexil.chaos.world.simulated_disk import SimulatedDisk, SimulatedJournal
+from vexil.chaos.world.simulated_store import SimulatedRegion, SimulatedStore
 from vexil.crdt import hlc as hlcs
 from vexil.crdt.change import NO_GENERATION, Change, decode
 from vexil.crdt.pen import NEW_GENERATION, CellWrite, Pen

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import trio
 
 from vexil.chaos.planted.planted_bug import PlantedBug
-from vexil.chaos.simulated_disk import SimulatedJournal
+from vexil.chaos.world.simulated_disk import SimulatedJournal
 
 
 async def _sync(self: SimulatedJournal, through: int) -> None:

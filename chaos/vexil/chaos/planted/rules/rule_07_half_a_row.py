@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Final
 from unittest.mock import patch
 
-from vexil.chaos import simulated_fold
 from vexil.chaos.planted.switched_off import SwitchedOff
+from vexil.chaos.world import simulated_fold
 from vexil.node import fold_order
 from vexil.node.seams import FoldEntry
 

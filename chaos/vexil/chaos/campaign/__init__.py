@@ -1,0 +1,1 @@
+"""Many runs over many processes, and the mutation gate."""

@@ -1,0 +1,1 @@
+"""Those who ask: what they want, and how they go about it."""

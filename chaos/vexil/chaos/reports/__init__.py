@@ -1,0 +1,1 @@
+"""What is told of a run: files, timelines, measures, and the same run made small."""

@@ -1,0 +1,1 @@
+"""One run: its plan, what happens in it, and its history."""

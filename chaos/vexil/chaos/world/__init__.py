@@ -1,0 +1,1 @@
+"""The simulated world: clocks, networks, disks, stores, and the processes that live on them."""
