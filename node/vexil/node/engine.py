@@ -40,6 +40,7 @@ from vexil.node.recall import Recall
 from vexil.node.repair import Repairs
 from vexil.node.restoring import Restoring
 from vexil.node.returning import Returning
+from vexil.node.returns import Returns
 from vexil.node.signal import Signal
 from vexil.node.snapshots import Snapshots
 from vexil.node.told import Told
@@ -104,13 +105,11 @@ class Engine(GossipHost):
             retention_days=settings.log_retention_days,
             on_refused=self.alarms.past_refused,
         )
-        self.coming_back = (
-            None
-            if seams.archive is None
-            else Returning(
-                self, self.pipeline, seams.store, seams.archive, settings.name, log=seams.log, rng=seams.rng
-            )
-        )
+        returns = [
+            Returning(self, self.pipeline, seams.store, archive, settings.name, log=seams.log, rng=seams.rng)
+            for archive in seams.archives
+        ]
+        self.coming_back = Returns(returns) if returns else None
         self.repairs = Repairs(
             self, self._exchange, self.pipeline, self.peers, seams.store, self._own_writer, rng=seams.rng
         )
@@ -147,6 +146,8 @@ class Engine(GossipHost):
                 self.caretaker.begin()
                 level = await self.loops.catch_up(timeout_ms=self.settings.catch_up_ms)
             await self.enrolment.become_member(self.stored_registration)
+            for project in self.projects.values():
+                self.look_for_the_end(project)
             if not comes_back:
                 self.caretaker.begin()
             self.serving_peers = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -62,8 +62,8 @@ class Seams:
     rng: Random
     telemetry: Telemetry
     log: Log
-    archive: Archive | None = None
-    """What this slot's earlier registration has left, until all of it has come back under this one."""
+    archives: Sequence[Archive] = ()
+    """What this slot's earlier registrations have left, oldest first, until all of it has come back under this one."""
 
 
 class MustReturn(Exception):

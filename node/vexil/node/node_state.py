@@ -119,7 +119,7 @@ class NodeState:
     @property
     def returning(self) -> bool:
         """There is a state of an earlier registration of this slot."""
-        return self.seams.archive is not None
+        return bool(self.seams.archives)
 
     # -- projects
 

@@ -205,8 +205,7 @@ class SimulatedCluster:
             bootstrap=not self.founded and slot is next(iter(self.slots.values())),
             garbage_interval_ms=self.garbage_interval_ms,
         )
-        archive = slot.archives[0] if slot.archives else None
-        if archive is not None:
+        for archive in slot.archives:
             archive.life = life
         entropy = self.streams.stream("entropy", *(place if entropy_of is None else (entropy_of,)))
         transport: PeerTransport = self.network.transport(identity, life)
@@ -221,7 +220,7 @@ class SimulatedCluster:
             rng=self.streams.stream("choices", *place),
             telemetry=gauges,
             log=gauges,
-            archive=archive,
+            archives=tuple(slot.archives),
         )
         kind = NextVersion if slot.next_version else WatchedEngine
         engine = kind(settings, seams, slot, self.watcher)

@@ -45,6 +45,8 @@ from vexil.node.telemetry import Log
 DRAIN_MS = 5_000
 RETURN_PAUSE_MS = 500
 SEED_BYTES = 16
+ARCHIVES_OPEN_MAX = 16
+"""Earlier states of this slot that are brought back in one life of a process; as a rule there is one."""
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -129,18 +131,19 @@ async def _give_up(config: NodeConfig, must: MustReturn, world: _World, stop: tr
 
 
 @asynccontextmanager
-async def _archive(config: NodeConfig, log: Log) -> AsyncIterator[SqliteArchive | None]:
-    """The oldest state that was moved aside, if there is one that can be read; the others are for later starts."""
+async def _archives(config: NodeConfig, log: Log) -> AsyncIterator[list[SqliteArchive]]:
+    """The states that were moved aside and can be read, oldest first; over `ARCHIVES_OPEN_MAX` at later starts."""
     async with AsyncExitStack() as stack:
-        found: SqliteArchive | None = None
+        found: list[SqliteArchive] = []
         for path in await trio.to_thread.run_sync(archives, config.data):
+            if len(found) == ARCHIVES_OPEN_MAX:
+                log.warning("a state that was moved aside waits for the next start", file=str(path))
+                continue
             try:
-                found = await stack.enter_async_context(SqliteArchive.open(path, config.name))
+                found.append(await stack.enter_async_context(SqliteArchive.open(path, config.name)))
             except SeamError as error:
                 # It stays where it is, for a person; the node does without it.
                 log.warning("a state that was moved aside cannot be read", file=str(path), error=str(error))
-            else:
-                break
         yield found
 
 
@@ -151,7 +154,7 @@ async def _live(
     clock, entropy, rng, log = world.clock, world.entropy, world.rng, world.log
     metrics = Metrics()
     await trio.to_thread.run_sync(complete, config.data)
-    async with SqliteStore.open(config.data / STORE_FILE) as store, _archive(config, log) as archive:
+    async with SqliteStore.open(config.data / STORE_FILE) as store, _archives(config, log) as found:
         engine = Engine(
             EngineSettings(
                 name=config.name,
@@ -179,7 +182,7 @@ async def _live(
                 rng=rng,
                 telemetry=metrics,
                 log=log,
-                archive=archive,
+                archives=found,
             ),
         )
         metrics.watch(engine.status)

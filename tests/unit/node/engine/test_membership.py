@@ -332,7 +332,7 @@ async def test_a_returning_bootstrap_node_waits_for_a_sponsor(autojump_clock: ob
     place = Place()
     engine = place.engine()
     left = SimulatedArchive(SimulatedDisk(random.Random(3)), None, "eu-1", let_go=lambda: None)
-    engine.seams = replace(engine.seams, archive=left)
+    engine.seams = replace(engine.seams, archives=(left,))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(engine.run)
         await trio.sleep(60)

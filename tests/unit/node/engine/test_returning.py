@@ -29,6 +29,7 @@ from vexil.node.engine import Engine
 from vexil.node.idempotency import RETURN_PREFIX
 from vexil.node.metrics import Metrics
 from vexil.node.returning import Returning
+from vexil.node.returns import Returns
 from vexil.node.seams import LogRecord, MemberRow, StoreUnavailable
 
 OLD = 0x99
@@ -69,7 +70,7 @@ def come_back(engine: Engine, archive: Archive) -> Returning:
     made = Returning(
         engine, engine.pipeline, engine.seams.store, archive, "eu-1", log=engine.seams.log, rng=Random(3)
     )
-    engine.coming_back = made
+    engine.coming_back = Returns([made])
     return made
 
 
@@ -112,7 +113,11 @@ async def test_what_the_cluster_lacks_is_issued_again_or_parked(autojump_clock: 
         returning = come_back(engine, archive)
         await returning.run()
         assert told(returning) == (4, 4, 3, 1, True)
-        assert engine.status()["returning"] == {**returning.status(), "from": Archive.registration}
+        assert engine.status()["returning"] == {
+            **returning.status(),
+            "from": Archive.registration,
+            "later": 0,
+        }
         assert archive.discarded == 1
         metrics = Metrics()
         metrics.watch(engine.status)
@@ -396,3 +401,35 @@ async def test_a_change_whose_key_is_taken_is_put_aside_and_the_next_one_comes_b
         assert told(returning) == (2, 2, 1, 1, True)
         [aside] = await engine.seams.store.read_aside()
         assert aside.raw == first.raw
+
+
+async def test_all_that_was_left_behind_is_brought_back_in_one_life(autojump_clock: object) -> None:
+    place = Place()
+    async with running(place.engine()) as engine:
+        first = await both(engine, before=("f", "g"))
+        second = await Stranger(FOREIGN).follow(engine)
+        edit(first, "f", "owner", "first")
+        edit(second, "g", "owner", "second")
+        archives = Archive((SHOP, first.log)), Archive((SHOP, second.log))
+        returns = Returns(
+            [
+                Returning(
+                    engine,
+                    engine.pipeline,
+                    engine.seams.store,
+                    one,
+                    "eu-1",
+                    log=engine.seams.log,
+                    rng=Random(3),
+                )
+                for one in archives
+            ]
+        )
+        assert (returns.status()["finished"], returns.status()["later"]) == (False, 1)
+        await returns.run()
+        assert [one.discarded for one in archives] == [1, 1]
+        status = returns.status()
+        assert (status["done"], status["finished"], status["later"]) == (2, True, 0)
+        f = shop(engine).flag("f")
+        assert f is not None
+        assert f.owner == "first"
