@@ -81,6 +81,11 @@ def _check_all(work: Path) -> None:
     _require(status == 0 and "Usage" in output, f"`vexil --help` exited with {status}: {output}")
     print("wheel-test: with extras: `vexil --help` answers")
 
+    # A world in the wheel: its workers and every module that they name by a string are there.
+    status, output = full.run("vexil", "chaos", "sim", "--seeds", "1")
+    _require(status == 0 and "0 failed" in output, f"`vexil chaos sim` exited with {status}: {output}")
+    print("wheel-test: with extras: `vexil chaos sim` runs")
+
 
 def _build(target: Path) -> Path:
     # Not isolated: hatchling comes from requirements.lock, and nothing is fetched.

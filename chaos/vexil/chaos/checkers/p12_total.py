@@ -7,7 +7,7 @@ from traceback import format_exception
 
 from vexil.chaos.checkers.checker import Checker, Scene
 from vexil.chaos.world.convergence import engines
-from vexil.chaos.world.simulated_cluster import SimulatedCluster
+from vexil.chaos.world.simulated_cluster import SimulatedCluster, leaves
 from vexil.chaos.world.simulated_slot import Slot
 from vexil.crdt.change import Dot
 from vexil.crdt.flag_document import describe, document
@@ -36,7 +36,8 @@ class Total(Checker):
 
     def died(self, slot: Slot, error: BaseException) -> None:
         """`Checker.died`."""
-        self.violate(f"{slot.name} died: {''.join(format_exception(error))}")
+        causes = "; ".join(f"{type(cause).__name__}: {cause}" for cause in leaves(error))
+        self.violate(f"{slot.name} died of {causes}\n{''.join(format_exception(error))}")
 
     def checkpoint(self, cluster: SimulatedCluster) -> None:
         """`Checker.checkpoint`."""

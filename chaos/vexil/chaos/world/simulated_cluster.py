@@ -250,7 +250,7 @@ class SimulatedCluster:
                     self.on_life(slot, "ready")
         except BaseException as error:
             # Whatever ends a process is looked at here, once; an end of the whole run goes on.
-            errors = [e for e in _leaves(error) if isinstance(e, Exception)]
+            errors = [e for e in leaves(error) if isinstance(e, Exception)]
             if not all(isinstance(e, _EXITS) for e in errors):
                 self.watcher.died(slot, error)
             alive = process.life.alive
@@ -393,9 +393,10 @@ def _of_the_next_version(serve: PeerHandler) -> PeerHandler:
     return handle
 
 
-def _leaves(error: BaseException) -> Iterable[BaseException]:
+def leaves(error: BaseException) -> Iterable[BaseException]:
+    """The exceptions of a group that are no groups themselves; of any other one, itself."""
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
-            yield from _leaves(inner)
+            yield from leaves(inner)
     else:
         yield error
