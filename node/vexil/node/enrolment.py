@@ -19,6 +19,7 @@ import trio
 
 from vexil.crdt import schema
 from vexil.node import errors, membership
+from vexil.node.astray import Vectors
 from vexil.node.authoring.intent import Intent
 from vexil.node.directory import Directory
 from vexil.node.engine_types import EngineSettings, MustReturn
@@ -46,6 +47,7 @@ WHAT_TO_DO: Final = {
     RESTORED: "this node's folder is an older copy of itself: it takes no writes until a peer has given back the rest",
 }
 """Why a node of this standing takes no writes."""
+ASTRAY: Final = "its state has what a node wrote that had been evicted, and did not know it"
 RETRY_MS = 500
 UNKNOWN_TOLD_S: Final = 10.0
 """So long a member may be unknown to others: the change that registers it is on its way."""
@@ -128,6 +130,7 @@ class Enrolment:
             http_url=settings.http_url,
             rng=rng,
             take=self._bring,
+            from_nothing=lambda: self._joins,
         )
 
     async def _bring(self, sponsor: Peer, project: Project) -> None:
@@ -197,7 +200,7 @@ class Enrolment:
         if error.code == MEMBER_UNKNOWN:
             self._told_unknown()
         elif error.code == MEMBER_ASTRAY:
-            self._state_is_lost("it was let in by a node that had been evicted, and did not know it")
+            self._state_is_lost(ASTRAY)
         elif error.code in ENDED and self._standing in {MEMBER, UNKNOWN, RESTORED}:
             self._set(EVICTED)
 
@@ -242,6 +245,10 @@ class Enrolment:
     def below_floor(self) -> None:
         """A peer has collected what we have not seen: this state cannot be brought up to date any more."""
         self._state_is_lost("a peer has collected garbage that this state had not seen")
+
+    def beyond_the_end(self) -> None:
+        """We have changes of a node that was evicted before it wrote them: nobody else ever takes them."""
+        self._state_is_lost(ASTRAY)
 
     def _state_is_lost(self, reason: str) -> None:
         if self._standing in {MEMBER, UNKNOWN, RESTORED}:
@@ -288,28 +295,41 @@ class Enrolment:
         await self._until_written(lambda _: self._begin(incarnation), "a fork was met: a new incarnation")
         self._begun = incarnation
 
-    async def admit(self, *, node: str, region: str, registration: str, peer_url: str, http_url: str) -> None:
-        """Register a member by a change of ours, durably. Raises PeerRefused."""
+    async def admit(
+        self, *, node: str, region: str, registration: str, peer_url: str, http_url: str, seen: Vectors
+    ) -> None:
+        """Register a member by a change of ours, durably. Raises PeerRefused, also for whose state is astray.
+
+        Who asks comes with a state of its own, of the vectors ``seen``: it may not hold what an evicted node has
+        written since. A sponsor that does not know of its eviction has given that away. Nobody takes it from there, and
+        nobody may take it by this door: the caller begins anew.
+        """
         if self._standing == EVICTED:
             # A node that was told so may lack the change that says it: its `_system` still calls it a member.
             raise PeerRefused("node.not_ready", "this node was evicted: nobody would know whom it registers")
         known = self._place.directory.members.get(node)
         if not schema.is_registration(registration) and not (known is not None and known.holds(registration)):
             raise PeerRefused("member.invalid", f"{registration!r} cannot be a registration")
-        try:
-            await self._write(
-                lambda _: membership.registration(
-                    self._place.directory,
-                    node=node,
-                    region=region,
-                    peer_url=peer_url,
-                    http_url=http_url,
-                    registration=registration,
-                    by=self._author,
-                    alive=self._place.may_be_alive,
-                ),
-                f"{node} joins",
+
+        def decide(_: Project) -> Intent:
+            intent = membership.registration(
+                self._place.directory,
+                node=node,
+                region=region,
+                peer_url=peer_url,
+                http_url=http_url,
+                registration=registration,
+                by=self._author,
+                alive=self._place.may_be_alive,
             )
+            # Not a moment earlier: whoever promises that it knows of an eviction then knows of this member as well.
+            known = self._place.is_member(node, registration)
+            if (self._place.is_astray if known else self._place.may_be_astray)(seen):
+                raise PeerRefused(MEMBER_ASTRAY, f"{node} has the state of an evicted node: it begins anew")
+            return intent
+
+        try:
+            await self._write(decide, f"{node} joins")
         except errors.ApiError as error:
             raise PeerRefused("node.not_ready", error.detail) from None
 

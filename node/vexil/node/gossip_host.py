@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from vexil.crdt import schema
 from vexil.crdt.change import Change
+from vexil.node import astray
 from vexil.node.announcements import Announcement, Announcements
+from vexil.node.astray import Vectors
 from vexil.node.gossip.past import Past
 from vexil.node.pipeline import Pipeline, RemoteJob
 from vexil.node.pipeline_observer import PipelineObserver
@@ -17,7 +19,7 @@ from vexil.node.project import Project
 from vexil.node.repair import Repairs
 from vexil.node.repair_report import Repair
 from vexil.node.seams import StoreError
-from vexil.node.snapshots import BelowFloor
+from vexil.node.snapshots import BelowFloor, BeyondTheEnd
 
 
 class GossipHost(PipelineObserver):
@@ -78,6 +80,8 @@ class GossipHost(PipelineObserver):
         self.alarms.snapshot(project, peer, outcome, error)
         if isinstance(error, BelowFloor) and error.ours:
             self.enrolment.below_floor()
+        if isinstance(error, BeyondTheEnd):
+            self.enrolment.beyond_the_end()
 
     def divergence_seen(self, project: str, peer: str) -> None:
         """Equal vectors, unequal state."""
@@ -137,17 +141,19 @@ class GossipHost(PipelineObserver):
         """Members that may still come with changes of a registration of ``slot`` that has ended."""
         return self.caretaker.may_still_take(slot, registration)
 
-    def is_astray(self, seen: Mapping[int, int]) -> bool:
-        """Whether a `_system` of the vector ``seen`` holds changes that nobody takes: written after an eviction."""
-        replica = self.system.replica
-        unseen = {i for i, seq in seen.items() if seq > replica.known(i)}
-        evicted = (m.incarnations for m in self.directory.members.values() if not m.registered)
-        return not unseen.isdisjoint(replica.retired) or any(not unseen.isdisjoint(each) for each in evicted)
+    def may_be_astray(self, seen: Vectors) -> bool:
+        """Whether a stranger's state, per project of the vector ``seen``, may hold what an evicted node wrote after."""
+        return astray.may_be_astray(seen, self.projects, self.directory)
 
     async def admit_member(
-        self, *, node: str, region: str, registration: str, peer_url: str, http_url: str
+        self, *, node: str, region: str, registration: str, peer_url: str, http_url: str, seen: Vectors
     ) -> None:
         """Register a member by a change of ours, durably."""
         await self.enrolment.admit(
-            node=node, region=region, registration=registration, peer_url=peer_url, http_url=http_url
+            node=node,
+            region=region,
+            registration=registration,
+            peer_url=peer_url,
+            http_url=http_url,
+            seen=seen,
         )

@@ -41,6 +41,10 @@ from vexil.node.seams import JournalFull, PeerError, PeerNonsense, PeerRefused, 
 JOIN_PAUSE_MS_MIN = 50
 JOIN_PAUSE_MS_MAX = 500
 MEMBERS_MAX = 1_000
+SEEN_BYTES_MAX = 2 << 20
+"""Vectors in one request to join, roughly: well inside a frame."""
+SEEN_PAIR_BYTES = 18
+"""An incarnation and a seq, at most."""
 
 Take = Callable[[Peer, Project], Awaitable[None]]
 """Brings a project nearer to what a peer has of it. Raises PeerError, JournalFull, StoreError."""
@@ -171,8 +175,12 @@ class Joining:
         http_url: str,
         rng: Random,
         take: Take | None = None,
+        from_nothing: Callable[[], bool] = lambda: False,
     ) -> None:
-        """A joiner that knows the peer URLs ``seeds``; it gets a project by ``take``, else by a pull of its log."""
+        """A joiner that knows the peer URLs ``seeds``; it gets a project by ``take``, else by a pull of its log.
+
+        While it joins ``from_nothing``, what it has is at most half of what another sponsor had.
+        """
         self._host = host
         self._exchange = exchange
         self._seeds = list(seeds)
@@ -180,6 +188,7 @@ class Joining:
         self._http_url = http_url
         self._rng = rng
         self._bring = take or exchange.pull
+        self._from_nothing = from_nothing
         self._sponsors: dict[str, Peer] = {}
 
     async def until_joined(self) -> None:
@@ -209,11 +218,15 @@ class Joining:
 
     async def _join(self, sponsor: Peer) -> None:
         system = self._host.projects.get(schema.SYSTEM_PROJECT)
-        seen = {} if system is None else system.replica.vv
         answer, _, _ = await self._exchange.call(
             sponsor,
             JOIN,
-            {"peer_url": self._peer_url, "http_url": self._http_url, "seen": messages.flat_vv(seen)},
+            {
+                "peer_url": self._peer_url,
+                "http_url": self._http_url,
+                "seen": messages.flat_vv({} if system is None else system.replica.vv),
+                "seen_by_project": self._seen_by_project(),
+            },
         )
         try:
             sponsor.node = answer.text("node")
@@ -221,13 +234,30 @@ class Joining:
             wanted = answer.vv_by_project("projects")
         except Malformed as error:
             raise PeerNonsense(str(error)) from None
-        if system is not None and self._host.is_astray(wanted.get(schema.SYSTEM_PROJECT, {})):
+        # Half a state lacks much that a sound sponsor has; but `_system` comes first, and says who was evicted.
+        judged = {n: vv for n, vv in wanted.items() if n == schema.SYSTEM_PROJECT or not self._from_nothing()}
+        if system is not None and self._host.may_be_astray(judged):
             # It has not been told yet: it begins anew, and comes back without that.
             raise PeerNonsense(f"{sponsor.node} has the state of an evicted node")
         for name in sorted(wanted, key=lambda n: n != schema.SYSTEM_PROJECT):
             await self._take(sponsor, name, wanted[name])
         if not self._host.is_member(self._host.identity.node, self._host.registration):
             raise PeerNonsense(f"{sponsor.node} answered the join, but its log does not register this node")
+
+    def _seen_by_project(self) -> dict[str, list[int]]:
+        """The vectors of all projects but `_system`, as many as have room.
+
+        Of the others we hear when we learn of an end that we are beyond.
+        """
+        told: dict[str, list[int]] = {}
+        room = SEEN_BYTES_MAX
+        for name, project in sorted(self._host.projects.items()):
+            room -= len(name.encode()) + SEEN_PAIR_BYTES * (1 + len(project.replica.vv))
+            if room < 0 or len(told) >= messages.PROJECTS_MAX:
+                break
+            if name != schema.SYSTEM_PROJECT:
+                told[name] = messages.flat_vv(project.replica.vv)
+        return told
 
     async def _take(self, sponsor: Peer, name: str, wanted: Mapping[int, int]) -> None:
         project = self._host.open_project(name)

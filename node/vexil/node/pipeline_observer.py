@@ -5,7 +5,10 @@ Nothing here yields or raises: the pipeline goes on with the next batch when the
 
 from __future__ import annotations
 
+from vexil.crdt import retired
 from vexil.crdt.change import Change
+from vexil.node import astray
+from vexil.node.astray import Vectors
 from vexil.node.caretaker import Caretaker
 from vexil.node.gossip.intake import stop
 from vexil.node.gossip.loops import Loops
@@ -37,6 +40,8 @@ class PipelineObserver(NodeState):
         self.seams.telemetry.count_applied(project.name, local=local)
         if project is self.system:
             self._system_changes.append(change)
+        if not local and retired.of_change(change):
+            self.look_for_the_end(project)
         if local:
             self.loops.push(project.name, change.raw)
 
@@ -53,10 +58,22 @@ class PipelineObserver(NodeState):
                 self.caretaker.twin(twin)
         self.writing.advanced(project.name)
 
+    def look_for_the_end(self, project: Project) -> None:
+        """Whether we have what an evicted node wrote beyond its end: then this state is nobody's to go on from."""
+        if astray.beyond_the_end(project.replica, self.forks.incarnations):
+            self.enrolment.beyond_the_end()
+
+    def is_astray(self, seen: Vectors) -> bool:
+        """Whether ``seen`` names changes of an evicted node beyond the end at which it is retired here."""
+        return astray.is_astray(seen, self.projects, self.directory)
+
     def forked(self, project: Project, change: Change, sender: str) -> None:
         """A change contradicts what is known of its incarnation."""
         if change.incarnation != self.incarnation:
             stop(project, change.incarnation)
+        if self.is_astray({project.name: {change.incarnation: change.seq}}):
+            # No copy runs: its sender has it of a node that was evicted, and hears or sees that it has to begin anew.
+            return
         self.fork_seen(project.name, change.incarnation, sender)
 
     def fork_seen(self, project: str, incarnation: int, sender: str) -> None:

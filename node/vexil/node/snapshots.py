@@ -74,6 +74,10 @@ class BelowFloor(PeerError):
         self.ours = ours
 
 
+class BeyondTheEnd(PeerNonsense):
+    """Our state has more of an incarnation than its end, at which a peer's state has it retired."""
+
+
 class Taker(Host, Protocol):
     """The node that takes a snapshot."""
 
@@ -266,9 +270,15 @@ class Snapshots:
         except crdt_merge.BelowFloor:
             raise BelowFloor(project.name, ours=crdt_merge.lacks(live, incoming)) from None
         except CannotMerge as error:
+            if self._is_beyond(live, incoming):
+                raise BeyondTheEnd(f"{project.name}: {error}") from None
             raise PeerNonsense(f"{project.name}: {error}") from None
         except TooManyCuts:
             raise StoreUnavailable(f"{project.name}: too many cuts are open here") from None
+
+    def _is_beyond(self, live: Replica, incoming: Replica) -> bool:
+        forked = self._host.forks.incarnations
+        return any(live.vv.get(i, 0) > final and i not in forked for i, final in incoming.retired.items())
 
     async def _merge_aside(self, aside: _Aside, names: Iterable[str], checkpoint: int) -> None:
         """Merge and read these objects, and bring the staged fold up to them, slice by slice."""

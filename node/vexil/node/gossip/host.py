@@ -114,10 +114,20 @@ class Host(Protocol):
     def levelled(self, *, asked_s: float) -> None:
         """An exchange that began at ``asked_s`` has brought all that a peer had."""
 
-    def is_astray(self, seen: Mapping[int, int]) -> bool:
-        """Whether a `_system` of the vector ``seen`` holds changes that nobody takes: written after an eviction."""
+    def may_be_astray(self, seen: Mapping[str, Mapping[int, int]]) -> bool:
+        """Whether a stranger's state, per project of the vector ``seen``, may hold what an evicted node wrote after."""
+
+    def is_astray(self, seen: Mapping[str, Mapping[int, int]]) -> bool:
+        """Whether ``seen`` names changes of an evicted node beyond the end at which it is retired here."""
 
     async def admit_member(
-        self, *, node: str, region: str, registration: str, peer_url: str, http_url: str
+        self,
+        *,
+        node: str,
+        region: str,
+        registration: str,
+        peer_url: str,
+        http_url: str,
+        seen: Mapping[str, Mapping[int, int]],
     ) -> None:
-        """Register a member by a change of ours, durably. Raises PeerRefused."""
+        """Register a member by a change of ours, durably; ``seen`` are the vectors that it has. Raises PeerRefused."""

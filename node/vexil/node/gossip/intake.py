@@ -26,19 +26,22 @@ class Taken:
 
     applied: int
     gap: bool
+    forked: bool
+    """Some change contradicts what is known of its incarnation."""
 
 
 async def take(host: Host, project: Project, raws: list[bytes], sender: str) -> Taken:
     """Decode, judge, journal and apply a page in its order, `CHUNK_CHANGES` at a time. Raises JournalFull."""
     applied = 0
-    gap = False
+    gap = forked = False
     for start in range(0, len(raws), CHUNK_CHANGES):
         changes = _decoded(host, project, raws[start : start + CHUNK_CHANGES], sender)
         if changes:
             job = await host.receive(project, changes, sender)
             applied += job.applied
             gap = gap or job.gap
-    return Taken(applied, gap=gap)
+            forked = forked or job.forked
+    return Taken(applied, gap=gap, forked=forked)
 
 
 def _decoded(host: Host, project: Project, raws: list[bytes], sender: str) -> list[Change]:

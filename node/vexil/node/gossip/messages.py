@@ -3,7 +3,7 @@
 ========  ==================================================  =====================================================
 method    request                                             answer
 ========  ==================================================  =====================================================
-join      who wants to be a member                            per project the vector to reach
+join      who wants to be a member, and what it has          per project the vector to reach
 digest    one hash a project, ages of knowledge               of projects that differ: vector, chain heads, root
 pull      project, vector, what to leave out, page size       a page of encoded changes, ``more``, ``reached``
 push      per project encoded changes, ``more``               per project the vector that is here now, gaps
@@ -164,6 +164,10 @@ class Message:
     def vv_by_project(self, name: str) -> dict[str, dict[int, int]]:
         """Per project a version vector."""
         return {p: _vv(v, f"{name}.{p}") for p, v in self._map(name).items()}
+
+    def vv_by_project_or_none(self, name: str) -> dict[str, dict[int, int]]:
+        """Per project a version vector; absent is empty."""
+        return self.vv_by_project(name) if name in self._members else {}
 
     def heads_by_project(self, name: str) -> dict[str, tuple[Heads, str]]:
         """Per project heads and root hash."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import trio
 
 from vexil.crdt import version_vector
+from vexil.crdt.change import peek_dot
 from vexil.crdt.schema import SYSTEM_PROJECT
 from vexil.node.gossip import announce, messages
 from vexil.node.gossip.announce import ANNOUNCE
@@ -113,15 +114,17 @@ class PeerService:
             raise PeerRefused("node.not_ready", "this node is not a member itself")
         if caller.node == self._host.identity.node:
             raise PeerRefused(MEMBER_EXISTS, f"{caller.node} runs: it is who you are asking")
-        registration = message.text_or("as", "")
-        if not self._host.is_member(caller.node, registration):
-            self._refuse_strangers_state(caller, message.vv_or("seen", {}))
         await self._host.admit_member(
             node=caller.node,
             region=caller.region,
-            registration=registration,
+            registration=message.text_or("as", ""),
             peer_url=message.text("peer_url", limit_bytes=messages.URL_BYTES_MAX),
             http_url=message.text("http_url", limit_bytes=messages.URL_BYTES_MAX),
+            # An earlier version says only what it has of `_system`.
+            seen={
+                **message.vv_by_project_or_none("seen_by_project"),
+                SYSTEM_PROJECT: message.vv_or("seen", {}),
+            },
         )
         return messages.encode(
             {
@@ -130,17 +133,6 @@ class PeerService:
                 "projects": {n: messages.flat_vv(p.replica.vv) for n, p in self._host.projects.items()},
             }
         )
-
-    def _refuse_strangers_state(self, caller: PeerIdentity, seen: Mapping[int, int]) -> None:
-        """Who asks comes with a state of its own: it may not hold what an evicted node has written since.
-
-        A sponsor that does not know of its eviction has given it away. Nobody takes it from there, and nobody may take
-        it by this door: the caller begins anew. Raises PeerRefused.
-        """
-        if self._host.is_astray(seen):
-            raise PeerRefused(
-                MEMBER_ASTRAY, f"{caller.node} has the state of an evicted node: it begins anew"
-            )
 
     def _digest(self, caller: PeerIdentity, message: Message, size: int) -> bytes:
         told = message.hashes("projects")
@@ -237,9 +229,22 @@ class PeerService:
             if more:
                 project.offered_until_s = trio.current_time() + OFFER_GRACE_S
             taken = await take(self._host, project, raws, caller.node)
+            if taken.forked and self._host.is_astray({name: _reached(raws)}):
+                raise PeerRefused(
+                    MEMBER_ASTRAY, f"{caller.node} pushes what an evicted node wrote beyond its end"
+                )
             if taken.gap:
                 gaps.append(name)
                 self._on_gap(caller.node, name)
             have[name] = messages.flat_vv(project.replica.vv)
         below_floor = self._host.stranded.incarnations
         return messages.encode({"have": have, "gaps": gaps, "below_floor": below_floor})
+
+
+def _reached(raws: Iterable[bytes]) -> dict[int, int]:
+    """The highest seq of each incarnation among encoded changes."""
+    reached: dict[int, int] = {}
+    for dot in map(peek_dot, raws):
+        if dot is not None:
+            reached[dot[0]] = max(dot[1], reached.get(dot[0], 0))
+    return reached

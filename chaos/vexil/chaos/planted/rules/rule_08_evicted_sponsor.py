@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 from unittest.mock import patch
 
 from vexil.chaos.planted.switched_off import SwitchedOff
@@ -20,7 +20,7 @@ def _apply() -> Iterator[None]:
         own = self.ready and node == self.settings.name
         return own or sound(self, node, registration)
 
-    async def admit(self: Enrolment, **member: str) -> None:
+    async def admit(self: Enrolment, **member: Any) -> None:
         standing = self._standing
         self._standing = MEMBER
         try:
