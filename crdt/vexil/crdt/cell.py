@@ -74,11 +74,7 @@ def live(cell: bytes) -> list[Lane]:
     if len(flat) == WIDTH:
         # Nearly every cell has one lane, and every reading starts here: without the constructor's detour.
         return [_new_lane(Lane, flat[:4])] if flat[1] > flat[4] else []
-    return [
-        Lane(flat[i], flat[i + 1], flat[i + 2], flat[i + 3])
-        for i in range(0, len(flat), WIDTH)
-        if flat[i + 1] > flat[i + 4]
-    ]
+    return [_new_lane(Lane, flat[i : i + 4]) for i in range(0, len(flat), WIDTH) if flat[i + 1] > flat[i + 4]]
 
 
 def live_dots(cell: bytes, *, without: int) -> tuple[tuple[int, int], ...]:

@@ -44,8 +44,9 @@ def _defect(value: object, levels_left: int, *, in_object: bool) -> str | None:
     if kind is str or kind is bool or kind is int or value is None:
         return None
     if isinstance(value, dict):
-        if not all(type(name) is str for name in value):
-            return INVALID
+        for name in value:
+            if type(name) is not str:
+                return INVALID
         return _items_defect(value.values(), levels_left - 1, in_object=True)
     if isinstance(value, list):
         return _items_defect(value, levels_left if in_object else levels_left - 1, in_object=False)

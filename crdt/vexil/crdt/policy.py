@@ -21,6 +21,8 @@ from vexil.crdt.payload import UNREADABLE, decode, is_tombstone
 
 COMPARED_DEPTH_MAX: Final = 128
 """Deeper values are compared and shown as bytes: a JSON encoder may recurse."""
+# One encoder for the process: making one takes longer than most values take it.
+_text_of: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 class Policy(Enum):
@@ -129,7 +131,7 @@ def comparable(payload: bytes) -> bytes:
     value = decode(payload).value
     if value is UNREADABLE or json_defect(value, depth_max=COMPARED_DEPTH_MAX):
         return b"\0" + payload
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    return _text_of(value).encode()
 
 
 def _disagree(lanes: Sequence[Lane]) -> bool:

@@ -135,18 +135,18 @@ def stability(
             promises.append(told)
     if missing or not promises:
         return Blocked(missing)
-    vectors = [told.vector(project) for told in promises]
-    if all(vector == state.vv for vector in vectors):
-        # A cluster at rest: all of it is everywhere.
+    # In a cluster at rest there are none: all of it is everywhere.
+    others = [(told, vector) for told in promises if (vector := told.vector(project)) != state.vv]
+    if not others:
         return Stable(dict(state.vv), promises)
     least = {}
     for incarnation, seq in state.vv.items():
-        common = min(seq, *(vector.get(incarnation, 0) for vector in vectors))
+        common = min(seq, *(vector.get(incarnation, 0) for _, vector in others))
         if common:
             least[incarnation] = common
     behind = [
         Waiting(told.place, told)
-        for told, vector in zip(promises, vectors, strict=True)
+        for told, vector in others
         if any(vector.get(i, 0) < seq for i, seq in state.vv.items())
     ]
     return Stable(least, promises, behind)

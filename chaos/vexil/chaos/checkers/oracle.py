@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any, Final, NamedTuple
 
 Dot = tuple[int, int]
@@ -61,6 +62,10 @@ class Event:
     seen: Vector
     operations: tuple[Operation, ...]
 
+    def had_seen(self, dot: Dot) -> bool:
+        """Whether its author had seen ``dot``."""
+        return dot[1] <= (self.dot[1] - 1 if dot[0] == self.dot[0] else self.seen.get(dot[0], 0))
+
 
 class Write(NamedTuple):
     """A write that survives."""
@@ -81,7 +86,7 @@ class Generation(NamedTuple):
 
 def dots(vector: Vector) -> frozenset[Dot]:
     """Every dot that a version vector covers."""
-    return frozenset((incarnation, seq) for incarnation, last in vector.items() for seq in range(1, last + 1))
+    return frozenset(chain.from_iterable(zip(repeat(i), range(1, last + 1)) for i, last in vector.items()))
 
 
 class Oracle:
@@ -90,7 +95,8 @@ class Oracle:
     def __init__(self) -> None:
         """No history."""
         self.events: dict[Dot, Event] = {}
-        self._writers: dict[Address, list[tuple[Event, Operation]]] = {}
+        self._writers: dict[Address, list[tuple[Write, list[Dot]]]] = {}
+        """Per cell its writes, each with the changes of those who wrote there and had seen it."""
         self._addresses: dict[str, set[Address]] = {}
 
     def add(self, event: Event) -> None:
@@ -102,8 +108,12 @@ class Oracle:
         for operation in event.operations:
             address = Address(*operation[:3])
             writers = self._writers.setdefault(address, [])
-            assert not writers or writers[-1][0] is not event, f"two writes of {address} in {event.dot}"
-            writers.append((event, operation))
+            assert not writers or writers[-1][0].dot != event.dot, f"two writes of {address} in {event.dot}"
+            seen_by = [other.dot for other, _ in writers if self.events[other.dot].had_seen(event.dot)]
+            for other, others in writers:
+                if event.had_seen(other.dot):
+                    others.append(event.dot)
+            writers.append((Write(event.dot, event.hlc, operation.author, operation.value), seen_by))
             self._addresses.setdefault(address.object, set()).add(address)
 
     # -- causality
@@ -133,18 +143,8 @@ class Oracle:
 
     def survivors(self, address: Address, covered: Collection[Dot]) -> dict[Dot, Write]:
         """The writes of a cell that survive, those that remove among them."""
-        counted = [(event, op) for event, op in self._writers.get(address, ()) if event.dot in covered]
-        # How far in each incarnation any of these had seen: what is above it, nobody had.
-        seen = {event.dot[0]: 0 for event, _ in counted}
-        for event, _ in counted:
-            for incarnation, last in seen.items():
-                had = event.dot[1] - 1 if incarnation == event.dot[0] else event.seen.get(incarnation, 0)
-                seen[incarnation] = max(last, had)
-        return {
-            event.dot: Write(event.dot, event.hlc, op.author, op.value)
-            for event, op in counted
-            if event.dot[1] > seen[event.dot[0]]
-        }
+        writes, counts = self._writers.get(address, ()), covered.__contains__
+        return {write.dot: write for write, by in writes if counts(write.dot) and not any(map(counts, by))}
 
     def live(self, name: str, covered: Collection[Dot]) -> dict[Address, dict[Dot, Write]]:
         """The surviving writes of every cell of an object that ``covered`` wrote."""

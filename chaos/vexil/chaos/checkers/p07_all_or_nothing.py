@@ -7,7 +7,7 @@ to date together, and the two that are only ever written together say the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from random import Random
 
 from vexil.chaos.checkers.checker import Checker, Scene
@@ -52,15 +52,20 @@ class AllOrNothing(Checker):
         """`Checker.advanced`."""
         replica = project.replica
         reached = self._reached.setdefault((slot.name, project.name), {})
+        served: dict[str, bool] = {}
         for change in self._come(project.name, reached, {**replica.retired, **replica.vv}):
             self.judged += len(change.operations) > 1
-            missing = [o for o in change.operations if not _is_there(replica, change, o)]
+            cells_of = [(o, cells.unpacked(replica.cell(*o[:3]))) for o in change.operations]
+            missing = [o for o, cell in cells_of if not _is_there(replica, change, o, cell)]
             if missing:
                 places = [(o.object, o.field) for o in missing]
                 self.violate(f"{slot.name} has {change.id} of {project.name} without {places}")
-            self._served(slot, project, change)
-            for name, field in _ahead(replica, change.operations):
-                self.violate(f"{slot.name} shows in {field} of {name} a change that it does not have")
+            self._served(slot, project, change, served)
+            for o, cell in cells_of:
+                if _is_ahead(replica, cell):
+                    self.violate(
+                        f"{slot.name} shows in {o.field} of {o.object} a change that it does not have"
+                    )
         if project.name == PROJECT:
             self._pair(slot, project)
 
@@ -75,11 +80,16 @@ class AllOrNothing(Checker):
         reached.clear()
         reached.update(now)
 
-    def _served(self, slot: Slot, project: Project, change: Change) -> None:
-        """Of several flags that a change has touched, all are served as their cells say, or none is yet."""
+    def _served(self, slot: Slot, project: Project, change: Change, known: dict[str, bool]) -> None:
+        """Of several flags that a change has touched, all are served as their cells say, or none is yet.
+
+        ``known`` remembers which are, among the changes of one batch.
+        """
         names = {operation.object for operation in change.operations if operation.object.startswith("flag/")}
         if len(names) > 1:
-            served = {name: self._is_served(project, name) for name in sorted(names)}
+            for name in names - known.keys():
+                known[name] = self._is_served(project, name)
+            served = {name: known[name] for name in sorted(names)}
             if len(set(served.values())) > 1:
                 self.violate(f"{slot.name} serves half of {change.id} of {project.name}: {served}")
 
@@ -113,9 +123,8 @@ class AllOrNothing(Checker):
             )
 
 
-def _is_there(replica: Replica, change: Change, operation: Operation) -> bool:
+def _is_there(replica: Replica, change: Change, operation: Operation, flat: cells.Flat) -> bool:
     """Whether the cell has the write, or a later state of it (replaced, or collected), and nothing it replaced."""
-    flat = cells.unpacked(replica.cell(operation.object, operation.generation, operation.field))
     lanes = {flat[i]: (flat[i + 1], flat[i + 4]) for i in range(0, len(flat), cells.WIDTH)}
     incarnation = change.incarnation
     if max(lanes.get(incarnation, (0, 0))) < change.seq and not (
@@ -129,8 +138,9 @@ def _is_there(replica: Replica, change: Change, operation: Operation) -> bool:
     return True
 
 
-def _ahead(replica: Replica, operations: Iterable[Operation]) -> Iterator[tuple[str, str]]:
-    for o in operations:
-        for lane in cells.live(replica.cell(o.object, o.generation, o.field)):
-            if lane.seq > replica.known(lane.incarnation):
-                yield o.object, o.field
+def _is_ahead(replica: Replica, flat: cells.Flat) -> bool:
+    """Whether a change shows in the cell that the node does not have."""
+    for i in range(0, len(flat), cells.WIDTH):
+        if flat[i + 1] > flat[i + 4] and flat[i + 1] > replica.known(flat[i]):
+            return True
+    return False

@@ -6,11 +6,13 @@ A trim is a tombstone over a range: a row that was on its way when it landed sta
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
+from typing import Final
 
 from vexil.node.causal_order import Causes, PlacedRecord, in_causal_order
 from vexil.node.seams import LogRecord
 
+CAUSES_KEPT_MAX: Final = 10_000
 _Rows = dict[int, list[PlacedRecord]]
 _Run = list[list[PlacedRecord]]
 """Rows of one incarnation without a gap, ascending; those of one dot together."""
@@ -20,8 +22,11 @@ class SimulatedLog:
     """Immutable rows by project and dot; a dot may have several (a fork)."""
 
     def __init__(self, causes: Causes) -> None:
-        self._causes = causes
+        self._causes = lru_cache(CAUSES_KEPT_MAX)(lambda raw: tuple(causes(raw)))
+        """Of a row, which never changes, and is read again and again."""
         self._rows: dict[str, dict[int, _Rows]] = {}
+        self._in_order: dict[str, Sequence[LogRecord]] = {}
+        """What `whole` has answered, until a row comes or goes."""
         self._places = 0
         self._past_places = 0
         self._trims: list[tuple[str, Mapping[int, int]]] = []
@@ -42,6 +47,7 @@ class SimulatedLog:
         rows = by_incarnation.setdefault(record.incarnation, {}).setdefault(record.seq, [])
         if all(row.record.raw != record.raw for row in rows):
             self._places += 1
+            self._in_order.pop(record.project, None)
             rows.append(PlacedRecord(self._places, record))
 
     def add_past(self, record: LogRecord, *, sent_after: int | None = None) -> None:
@@ -52,11 +58,13 @@ class SimulatedLog:
         beside = rows.setdefault(record.seq, [])
         if all(row.record.raw != record.raw for row in beside):
             self._past_places -= 1
+            self._in_order.pop(record.project, None)
             beside.append(PlacedRecord(self._past_places, record))
 
     def trim(self, project: str, through: Mapping[int, int]) -> None:
         """Drop the rows with ``seq <= through[i]``, now and when they land late."""
         self._trims.append((project, dict(through)))
+        self._in_order.pop(project, None)
         by_incarnation = self._rows.get(project, {})
         for incarnation in list(by_incarnation):
             kept = {s: r for s, r in by_incarnation[incarnation].items() if s > through.get(incarnation, 0)}
@@ -77,6 +85,12 @@ class SimulatedLog:
 
     def whole(self, project: str) -> Sequence[LogRecord]:
         """Every row, causes first as far as they are here; what is behind a gap of its incarnation comes later."""
+        found = self._in_order.get(project)
+        if found is None:
+            found = self._in_order[project] = self._put_in_order(project)
+        return found
+
+    def _put_in_order(self, project: str) -> Sequence[LogRecord]:
         runs = {incarnation: _runs(rows) for incarnation, rows in self._rows.get(project, {}).items()}
         records: list[LogRecord] = []
         while runs:

@@ -26,24 +26,20 @@ class Stuck(Exception):
 class Appointment:
     """A call at a moment, made by `call_later`."""
 
-    __slots__ = ("_what",)
+    __slots__ = ("what",)
 
     def __init__(self, what: Callable[[], object]) -> None:
         """To call ``what``, once."""
-        self._what: Callable[[], object] | None = what
+        self.what: Callable[[], object] | None = what
+        """None: it was cancelled, or has taken place."""
 
     def cancel(self) -> None:
         """It does not take place; nothing if it has."""
-        self._what = None
-
-    @property
-    def is_off(self) -> bool:
-        """It was cancelled, or has taken place."""
-        return self._what is None
+        self.what = None
 
     def keep(self) -> None:
         """The moment has come."""
-        what, self._what = self._what, None
+        what, self.what = self.what, None
         if what is not None:
             what()
 
@@ -76,7 +72,7 @@ class VirtualClock(trio.abc.Clock):
             # As with trio's own mock clock, `wait_all_tasks_blocked` comes before any jump.
             return _FOR_EVER_S
         appointments = self._appointments
-        while appointments and appointments[0][2].is_off:
+        while appointments and appointments[0][2].what is None:
             heappop(appointments)
         next_s = min(deadline, appointments[0][0]) if appointments else deadline
         if next_s == inf:
@@ -86,8 +82,8 @@ class VirtualClock(trio.abc.Clock):
                 return 0.0
             # At its end trio wakes itself by a word over a socket.
             return _FOR_EVER_S
-        self._now_s = max(self._now_s, next_s)
-        while appointments and appointments[0][0] <= self._now_s:
+        now_s = self._now_s = max(self._now_s, next_s)
+        while appointments and appointments[0][0] <= now_s:
             heappop(appointments)[2].keep()
         return 0.0
 
