@@ -11,10 +11,10 @@ import pytest
 from vexil.chaos import faults
 from vexil.chaos.clients import operations
 from vexil.chaos.clients.operations import PROJECT
-from vexil.chaos.faults.fault import KINDS, Drawn, Ground
+from vexil.chaos.faults.fault import KINDS, PATIENCE_S, Drawn, Ground
 from vexil.chaos.run.plan import Client, Fault, Operation, Plan
 from vexil.chaos.run.simulation import Report, run_plan
-from vexil.chaos.run.swarm import plan
+from vexil.chaos.run.swarm import SURE_MOST, plan
 from vexil.chaos.world.cluster_faults import STRIKING, ClusterFaults
 from vexil.chaos.world.next_version import MORE
 from vexil.chaos.world.process_life import ProcessLife
@@ -127,6 +127,25 @@ def test_every_kind_and_every_continuous_fault_is_in_some_plan() -> None:
     assert frozenset[str]().union(*(chosen.world.continuous for chosen in plans)) == STRIKING
 
 
+def test_the_first_fault_of_a_kind_has_the_time_that_it_may_need() -> None:
+    for seed in range(200):
+        chosen = plan(seed)
+        first: dict[str, float] = {}
+        for each in chosen.faults:
+            first.setdefault(each.kind, each.at_s)
+        late = {k for k, at_s in first.items() if at_s > max(0.0, chosen.work_s - KINDS[k].needs_s)}
+        assert not late, seed
+        assert [each.number for each in chosen.faults] == list(range(1, len(chosen.faults) + 1))
+        assert [each.at_s for each in chosen.faults] == sorted(each.at_s for each in chosen.faults)
+
+
+def test_what_goes_on_all_the_time_is_likelier_where_little_happens() -> None:
+    small = [p for p in map(plan, range(400)) if p.work_s <= 8 and sum(p.layout.values()) == 2]
+    rates = [p.world.network.lose_answer for p in small if p.world.network.lose_answer]
+    assert rates
+    assert min(rates) == SURE_MOST
+
+
 # -- what goes on all the time
 
 
@@ -204,6 +223,40 @@ def test_a_process_dies_at_awaits_that_take_no_time() -> None:
         moments.append(window.began_s)
     assert len(struck) > 2
     assert len(set(moments)) < len(moments)
+
+
+@pytest.mark.parametrize(
+    ("kind", "amount", "point"), [("crash_at_step", 110, ""), ("crash_at_point", 0, "after call push")]
+)
+def test_who_dies_before_his_moment_leaves_it_to_the_next_process(
+    kind: str, amount: float, point: str
+) -> None:
+    """The first process is killed at once by something else; the fault is patient, and strikes the one after it."""
+    aimed = Fault(1, kind, 2.0, ("eu-1",), amount=amount, point=point)
+    report = run(aimed, Fault(2, "crash", 2.001, ("eu-1",)))
+    assert not report.violations, report
+    began_s = {window.fault.kind: window.began_s for window in report.history.windows}
+    starts = [life.began_s for life in report.history.lives if life.slot == "eu-1"]
+    assert any(began_s["crash"] < start < began_s[kind] for start in starts)
+
+
+def test_the_first_of_a_kind_waits_longer_than_those_after_it() -> None:
+    """The region is away for longer than `PATIENCE_S`: nothing is promised, and no log can lose anything."""
+    cut = Fault(1, "cut_region", 0.0, ("us",), lasts_s=12.0)
+    crashes = [Fault(n, "crash", 0.1, (node,)) for n, node in enumerate(NODES, 2)]
+    report = run(cut, *crashes, Fault(9, "log_shortened", 1.0, ("us-1",)), work_s=30.0)
+    assert not report.violations, report
+    (shortened,) = [w for w in report.history.windows if w.fault.kind == "log_shortened"]
+    assert shortened.began_s > report.history.began_s + 12.0 > report.history.began_s + 1.0 + PATIENCE_S
+
+
+def test_a_disk_may_be_lost_while_its_node_is_down() -> None:
+    report = run(Fault(1, "crash", 2.0, ("eu-1",)), Fault(2, "disk_lost", 2.001, ("eu-1",)))
+    assert not report.violations, report
+    lost = next(window for window in report.history.windows if window.fault.kind == "disk_lost")
+    up = [life for life in report.history.lives if life.slot == "eu-1" and life.ended_s is None]
+    assert lost.began_s < report.history.began_s + 2.1
+    assert all(life.began_s >= lost.began_s for life in up)
 
 
 def test_the_steps_that_processes_make_are_those_that_are_known(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ def _copied(rng: Random, ground: Ground) -> Drawn | None:
 async def _copy(world: World, fault: Fault) -> Slot | None:
     """The new place, beside a stopped original."""
     original, name = fault.places
-    process = await world.until_running(original)
+    process = await world.until_running(fault)
     if process is None or name in world.cluster.slots or not world.cluster.embedded:
         return None
     slot = world.cluster.slots[original]
@@ -50,7 +50,7 @@ def _removal(world: World, copy: Slot) -> End:
     return remove
 
 
-@kind("clone", weight=1, enabled=0.3, draw=_copied, alarms=("aside", "restored", "twin"), most=2)
+@kind("clone", weight=1, enabled=0.3, draw=_copied, alarms=("aside", "restored", "twin"), most=2, needs_s=3.0)
 async def clone(world: World, fault: Fault, rng: Random) -> End | None:
     """A folder is copied while its node is down, and both are started."""
     copy = await _copy(world, fault)
@@ -68,6 +68,7 @@ async def clone(world: World, fault: Fault, rng: Random) -> End | None:
     draw=_copied,
     alarms=("aside", "restored", "twin", "fork", "copy"),
     most=1,
+    needs_s=3.0,
 )
 async def copied_machine(world: World, fault: Fault, rng: Random) -> End | None:
     """As a clone, and both draw the same numbers: they are one incarnation, and write two histories of it."""

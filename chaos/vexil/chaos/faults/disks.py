@@ -8,7 +8,7 @@ import trio
 
 from vexil.chaos.clients.operations import PROJECT
 from vexil.chaos.faults.destruction import destroying
-from vexil.chaos.faults.fault import End, World, kind, node_for, nothing_to_undo, patiently, some_node
+from vexil.chaos.faults.fault import End, World, kind, node_for, nothing_to_undo, some_node
 from vexil.chaos.run.plan import Fault
 from vexil.chaos.world.simulated_slot import Slot
 
@@ -49,31 +49,31 @@ def _somebody_else_has_it(world: World, slot: Slot) -> bool:
     )
 
 
-@kind("disk_lost", weight=1, enabled=0.25, draw=some_node, alarms=("aside",), most=4)
+@kind("disk_lost", weight=1, enabled=0.25, draw=some_node, alarms=("aside",), most=4, needs_s=6.0)
 async def disk_lost(world: World, fault: Fault, rng: Random) -> End | None:
-    """A node is killed and its disk is lost, with its own store, if it has one; it is started on an empty one.
+    """A node is killed, if it runs, and its disk is lost, with its own store, if it has one; it starts on an empty one.
 
     Not the last disk with the state on it: nothing would be left to judge.
     """
-    process = await world.until_running(fault.places[0])
-    if process is None:
+    slot = world.cluster.slots.get(fault.places[0])
+    if slot is None:
         return None
-    slot = world.cluster.slots[fault.places[0]]
 
-    async def may_be_lost() -> bool:
+    async def lose() -> bool:
         await trio.lowlevel.checkpoint()
-        return _somebody_else_has_it(world, slot)
+        if not _somebody_else_has_it(world, slot):
+            return False
+        if slot.process is not None:
+            world.note_steps(fault, slot.process)
+        await world.halt(slot)
+        lost = _somebody_else_has_it(world, slot)
+        if lost:
+            with destroying(world):
+                world.cluster.lose_disk(slot)
+        world.start_later(slot, rng)
+        return lost
 
-    if not await patiently(may_be_lost):
-        return None
-    world.note_steps(fault, process)
-    await world.halt(slot)
-    lost = _somebody_else_has_it(world, slot)
-    if lost:
-        with destroying(world):
-            world.cluster.lose_disk(slot)
-    world.start_later(slot, rng)
-    return nothing_to_undo if lost else None
+    return nothing_to_undo if await world.patiently(fault, lose) else None
 
 
 @kind(
@@ -83,6 +83,7 @@ async def disk_lost(world: World, fault: Fault, rng: Random) -> End | None:
     draw=node_for(1.0, 8.0),
     alarms=("aside", "restored", "fork"),
     most=4,
+    needs_s=3.0,
 )
 async def disk_old_copy(world: World, fault: Fault, rng: Random) -> End | None:
     """A node's disk, with its own store, is copied; when the time is over it is killed and put back on the copy.
@@ -90,7 +91,7 @@ async def disk_old_copy(world: World, fault: Fault, rng: Random) -> End | None:
     On the copy it may take again what has ended since, such as writes of an evicted member: who knows of the end calls
     that a fork.
     """
-    process = await world.until_running(fault.places[0])
+    process = await world.until_running(fault)
     if process is None:
         return None
     slot = world.cluster.slots[fault.places[0]]

@@ -35,8 +35,11 @@ class World(Protocol):
     frozen: bool
     """All faults end now: what an end would do in time is done for it."""
 
-    async def until_running(self, name: str) -> Process | None:
-        """The live process of a slot; waits a little for one. None if there is no such slot, or nobody runs there."""
+    async def until_running(self, fault: Fault) -> Process | None:
+        """The live process of the fault's first place; waits for one. None if there is no such slot, or nobody came."""
+
+    async def patiently(self, fault: Fault, attempt: Callable[[], Awaitable[bool]]) -> bool:
+        """Try until ``attempt`` succeeds. Whether it did, within `PATIENCE_S`; the first of a kind has more of it."""
 
     async def halt(self, slot: Slot) -> None:
         """Kill whatever runs there; nothing does when this returns."""
@@ -58,7 +61,10 @@ Draw = Callable[[Random, "Ground"], "Drawn | None"]
 MOST: Final = 1_000
 """Of one kind in one run."""
 PATIENCE_S: Final = 5.0
-"""How long a fault waits for something that it can break: a node that has died is started again within it."""
+"""How long a fault waits for something that it can break, if another one of its kind has struck: a node that has died
+is started again within it."""
+FIRST_PATIENCE_S: Final = 60.0
+"""How long it waits else. Not for ever; but a run in which an enabled kind never strikes tells nothing of that."""
 AGAIN_S: Final = 0.25
 """Between two tries."""
 
@@ -103,6 +109,8 @@ class Kind:
     """Alarms that it explains: see ``Watcher.alarm``."""
     most: int = MOST
     """Of one run."""
+    needs_s: float = 0.0
+    """The first of a run begins so long before the end of the work, if that is so long: it may have to wait."""
     family: str = ""
     """The module that it is in."""
 
@@ -111,14 +119,21 @@ KINDS: Final[dict[str, Kind]] = {}
 
 
 def kind(
-    name: str, *, weight: float, enabled: float, draw: Draw, alarms: Sequence[str] = (), most: int = MOST
+    name: str,
+    *,
+    weight: float,
+    enabled: float,
+    draw: Draw,
+    alarms: Sequence[str] = (),
+    most: int = MOST,
+    needs_s: float = 0.0,
 ) -> Callable[[Begin], Begin]:
     """Register a function as what a fault of the kind ``name`` does."""
 
     def register(begin: Begin) -> Begin:
         assert name not in KINDS, f"two kinds are called {name}"
         family = begin.__module__.rpartition(".")[2]
-        KINDS[name] = Kind(name, weight, enabled, draw, begin, frozenset(alarms), most, family)
+        KINDS[name] = Kind(name, weight, enabled, draw, begin, frozenset(alarms), most, needs_s, family)
         return begin
 
     return register
@@ -138,14 +153,13 @@ def node_for(shortest_s: float, longest_s: float) -> Draw:
     return draw
 
 
-async def patiently(attempt: Callable[[], Awaitable[bool]], *, patience_s: float = PATIENCE_S) -> bool:
-    """Try until ``attempt`` succeeds, for ``patience_s`` at the most. Whether it did."""
-    until_s = trio.current_time() + patience_s
-    while not await attempt():
-        if trio.current_time() >= until_s:
-            return False
-        await trio.sleep(AGAIN_S)
-    return True
+def slots_from(world: World, fault: Fault) -> list[Slot]:
+    """For kinds that strike where they can: the slot of the fault's place, then the others by name. None without it."""
+    first = fault.places[0]
+    # Copies of nodes are left out: nobody reaches them.
+    found = [slot for slot in world.cluster.slots.values() if slot.member == slot.name]
+    found.sort(key=lambda slot: (slot.name != first, slot.name))
+    return found if first in world.cluster.slots else []
 
 
 async def nothing_to_undo() -> None:

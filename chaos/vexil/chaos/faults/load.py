@@ -16,10 +16,10 @@ def _many(rng: Random, ground: Ground) -> Drawn:
     return Drawn((rng.choice(ground.nodes),), amount=rng.choice(HEADS))
 
 
-@kind("herd", weight=1, enabled=0.2, draw=_many, most=3)
+@kind("herd", weight=1, enabled=0.2, draw=_many, most=3, needs_s=3.0)
 async def herd(world: World, fault: Fault, rng: Random) -> End | None:
     """``amount`` requests reach a node at once, reads and writes."""
-    process = await world.until_running(fault.places[0])
+    process = await world.until_running(fault)
     if process is None:
         return None
     slot = world.cluster.slots[fault.places[0]]

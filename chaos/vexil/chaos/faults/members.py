@@ -16,12 +16,14 @@ from vexil.chaos.faults.fault import (
     kind,
     node_for,
     nothing_to_undo,
-    patiently,
+    slots_from,
     some_node,
 )
 from vexil.chaos.run.operators import bring_back
 from vexil.chaos.run.operators import evict as ask_to_evict
 from vexil.chaos.run.plan import Fault
+from vexil.chaos.world.simulated_clock import EPOCH_MS
+from vexil.chaos.world.simulated_slot import Slot
 from vexil.node.engine import Engine
 from vexil.node.seams import SeamError
 
@@ -29,8 +31,6 @@ JOINERS: Final = range(10, 50)
 """How new nodes are numbered within their region."""
 
 KEPT_MS: Final = 3_000
-STABLE_S: Final = 15.0
-"""How long a fault waits until there is something that everybody has promised to have, and that is old enough."""
 
 
 def _newcomer(rng: Random, ground: Ground) -> Drawn:
@@ -53,12 +53,12 @@ def _member(rng: Random, ground: Ground) -> Drawn | None:
     return node_for(1.0, 10.0)(rng, ground) if len(ground.nodes) > 1 else None
 
 
-@kind("evict", weight=1, enabled=0.25, draw=_member, alarms=("aside",), most=3)
+@kind("evict", weight=1, enabled=0.25, draw=_member, alarms=("aside",), most=3, needs_s=5.0)
 async def evict(world: World, fault: Fault, rng: Random) -> End | None:
     """An operator evicts a member at another one, whether or not it runs; when the time is over he returns it."""
     await trio.lowlevel.checkpoint()
     slot = world.cluster.slots.get(fault.places[0])
-    if slot is None or not await patiently(partial(ask_to_evict, world.cluster, slot, rng)):
+    if slot is None or not await world.patiently(fault, partial(ask_to_evict, world.cluster, slot, rng)):
         return None
 
     async def come_back() -> None:
@@ -69,29 +69,32 @@ async def evict(world: World, fault: Fault, rng: Random) -> End | None:
     return come_back
 
 
-@kind("log_shortened", weight=2, enabled=0.3, draw=some_node)
+@kind("log_shortened", weight=2, enabled=0.3, draw=some_node, needs_s=60.0)
 async def log_shortened(world: World, fault: Fault, rng: Random) -> End | None:
     """Whatever retention may take from a node's log goes, as if it kept rows for `KEPT_MS` and not for days.
 
-    Not for less: who still tries again what he has just written finds it by its row.
+    Not for less: who still tries again what he has just written finds it by its row. If the node keeps
+    all, as one does that was cut off since its start and knows no promise, it is the log of another one.
     """
-    (name,) = fault.places
 
     async def shorten() -> bool:
         await trio.lowlevel.checkpoint()
-        slot = world.cluster.slots.get(name)
-        return slot is not None and slot.engine is not None and slot.ready and await _shorten(slot.engine)
+        for slot in slots_from(world, fault):
+            engine = slot.engine
+            if engine is not None and slot.ready and await _shorten(slot, engine):
+                world.history.tell(slot.name, fault.kind, "has lost rows")
+                return True
+        return False
 
-    return (
-        nothing_to_undo
-        if name in world.cluster.slots and await patiently(shorten, patience_s=STABLE_S)
-        else None
-    )
+    return nothing_to_undo if slots_from(world, fault) and await world.patiently(fault, shorten) else None
 
 
-async def _shorten(engine: Engine) -> bool:
+async def _shorten(slot: Slot, engine: Engine) -> bool:
     retention = engine.caretaker.retention
-    retention._kept_ms = KEPT_MS  # noqa: SLF001 - the setting is in days, and no run lasts for one
+    true_ms = EPOCH_MS + int(trio.current_time() * 1000)
+    # By a clock that is behind nothing would ever be old here, which days are long enough for.
+    behind_ms = max(0, true_ms - slot.clock.wall_ms())
+    retention._kept_ms = KEPT_MS - behind_ms  # noqa: SLF001 - the setting is in days, and no run lasts for one
     before = _trimmed(engine)
     for project in list(engine.projects.values()):
         try:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Final
 
 import trio
 
 from vexil.chaos.clients.operations import CONTESTED, PROJECT
-from vexil.chaos.faults.fault import End, World, kind, nothing_to_undo, patiently, some_node
+from vexil.chaos.faults.fault import End, World, kind, nothing_to_undo, slots_from, some_node
 from vexil.chaos.run.plan import Fault
 from vexil.chaos.world.junk import undecodable_change, unreadable_change
 from vexil.chaos.world.simulated_slot import Process, Slot
@@ -15,17 +16,27 @@ from vexil.node.gossip import messages
 from vexil.node.gossip.service import PUSH
 from vexil.node.seams import PeerIdentity, PeerRefused, SeamError
 
+TAKEN_S: Final = 2.0
+"""How long a node may take over it, before it is sent to another one."""
 
-@kind("poison", weight=2, enabled=0.25, draw=some_node, alarms=("aside",))
+
+@kind("poison", weight=2, enabled=0.7, draw=some_node, alarms=("aside",), needs_s=10.0)
 async def poison(world: World, fault: Fault, rng: Random) -> End | None:
-    """In another member's name a node is sent bytes that are no change, and a change whose values cannot be read."""
-    (name,) = fault.places
+    """In another member's name a node is sent bytes that are no change, and a change whose values cannot be read.
+
+    If it does not take them, another one is sent them.
+    """
 
     async def send() -> bool:
-        process = await world.until_running(name)
-        return process is not None and await _send(world, world.cluster.slots[name], process, rng)
+        await trio.lowlevel.checkpoint()
+        for slot in slots_from(world, fault):
+            process = slot.process if slot.ready else None
+            if process is not None and await _send(world, slot, process, rng):
+                world.history.tell(slot.name, fault.kind, "has taken it")
+                return True
+        return False
 
-    return nothing_to_undo if name in world.cluster.slots and await patiently(send) else None
+    return nothing_to_undo if slots_from(world, fault) and await world.patiently(fault, send) else None
 
 
 async def _send(world: World, slot: Slot, process: Process, rng: Random) -> bool:
@@ -67,7 +78,7 @@ async def _send(world: World, slot: Slot, process: Process, rng: Random) -> bool
 
         nursery.start_soon(watch)
         process.nursery.start_soon(send)
-        with trio.move_on_after(5):
+        with trio.move_on_after(TAKEN_S):
             await taken.wait()
         nursery.cancel_scope.cancel()
     return taken.is_set()

@@ -9,13 +9,13 @@ from vexil.chaos.run.plan import Fault
 from vexil.chaos.world.simulated_slot import Slot
 
 
-@kind("restart_as_next", weight=2, enabled=0.3, draw=node_for(2.0, 15.0))
+@kind("restart_as_next", weight=2, enabled=0.3, draw=node_for(2.0, 15.0), needs_s=5.0)
 async def restart_as_next(world: World, fault: Fault, rng: Random) -> End | None:
     """A node is stopped as planned and started as one of the next version; at the end it is set back in the same way.
 
     Whatever else restarts it meanwhile starts the next version, see `vexil.chaos.world.next_version`.
     """
-    process = await world.until_running(fault.places[0])
+    process = await world.until_running(fault)
     if process is None:
         return None
     slot = world.cluster.slots[fault.places[0]]

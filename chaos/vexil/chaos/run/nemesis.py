@@ -14,7 +14,7 @@ import trio
 
 from vexil.chaos import faults
 from vexil.chaos.clients.workload import Listener
-from vexil.chaos.faults.fault import KINDS, End, patiently
+from vexil.chaos.faults.fault import AGAIN_S, FIRST_PATIENCE_S, KINDS, PATIENCE_S, End
 from vexil.chaos.run.history import History, Window
 from vexil.chaos.run.operators import bring_all_back
 from vexil.chaos.run.plan import Fault, Plan
@@ -22,8 +22,8 @@ from vexil.chaos.world.simulated_cluster import SimulatedCluster
 from vexil.chaos.world.simulated_slot import Process, Slot
 
 assert faults.__doc__, "the kinds register themselves"
-DOWN_S_MAX: Final = 4.0
-"""A node that has died is started again after up to this."""
+DOWN_S_MAX: Final = (0.5, 1.5, 4.0)
+"""A node that has died is started again after up to one of these: most are back soon, and have something to lose."""
 LOOK_S: Final = 0.5
 """Between two looks for processes that have died by themselves."""
 
@@ -129,16 +129,27 @@ class Nemesis:
         """`World.note_steps`."""
         self._noted[fault.number] = sorted({*process.life.steps_under_way(), *more})
 
-    async def until_running(self, name: str) -> Process | None:
+    async def until_running(self, fault: Fault) -> Process | None:
         """`World.until_running`."""
+        name = fault.places[0]
 
         async def runs() -> bool:
             await trio.lowlevel.checkpoint()
             slot = self.cluster.slots.get(name)
             return slot is not None and slot.engine is not None
 
-        found = name in self.cluster.slots and await patiently(runs)
+        found = name in self.cluster.slots and await self.patiently(fault, runs)
         return self.cluster.slots[name].process if found else None
+
+    async def patiently(self, fault: Fault, attempt: Callable[[], Awaitable[bool]]) -> bool:
+        """`World.patiently`."""
+        began_s = trio.current_time()
+        while not await attempt():
+            patience_s = PATIENCE_S if self.history.fired[fault.kind] else FIRST_PATIENCE_S
+            if trio.current_time() - began_s >= patience_s:
+                return False
+            await trio.sleep(AGAIN_S)
+        return True
 
     async def halt(self, slot: Slot) -> None:
         """`World.halt`."""
@@ -160,7 +171,7 @@ class Nemesis:
 
     async def _start_later(self, slot: Slot, rng: Random) -> None:
         try:
-            await trio.sleep(rng.uniform(0, DOWN_S_MAX))
+            await trio.sleep(rng.uniform(0, rng.choice(DOWN_S_MAX)))
             await self.cluster.ended(slot)
         finally:
             self._returning.discard(slot.name)

@@ -7,6 +7,8 @@ that have all). All odds are the numbers written here and beside the kinds of fa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from math import inf
 from random import Random
 from typing import Final
 
@@ -52,6 +54,18 @@ MIXES: Final[Mapping[str, tuple[float, Mapping[str, int]]]] = {
 TOKEN_WAITS_MS: Final = (0.0, 500.0, 500.0, 1_500.0)
 LAST_FAULT: Final = 0.95
 """Share of the work after which no more faults begin: they could not strike in time."""
+READ_FAILS: Final = (0.05, 0.2)
+"""A start reads again and again: with more of them, whoever has died once never comes back."""
+STRIKES: Final = 4.0
+"""So often a continuous fault strikes a run, by expectation, at the least: so hardly any that is enabled never does."""
+SURE_MOST: Final = 0.25
+"""No probability is raised above it for that."""
+REQUESTS_PER_S: Final = 1.0
+ANSWERS_PER_S: Final = 0.4
+STORE_CALLS_PER_S: Final = 1.2
+STORE_WRITES_PER_S: Final = 0.8
+SYNCS_PER_S: Final = 0.6
+"""What a node does in a run in which little happens."""
 
 
 def plan(seed: int) -> Plan:
@@ -74,7 +88,7 @@ def plan(seed: int) -> Plan:
         profile=name,
         embedded=embedded,
         work_s=work_s,
-        world=_world(streams.stream("plan", "world"), profile, names),
+        world=_world(streams.stream("plan", "world"), profile, names, work_s),
         knobs=_knobs(streams.stream("plan", "knobs")),
         faults=_faults(streams.stream("plan", "faults"), profile, Ground(layout, names, embedded, work_s)),
         clients=clients,
@@ -115,40 +129,41 @@ def _knobs(rng: Random) -> Knobs:
     )
 
 
-def _world(rng: Random, profile: Profile, names: tuple[str, ...]) -> ClusterFaults:
-    def sometimes(chance: float, least: float, most: float) -> float:
-        """Nothing, or so much that it is sure to strike: two nodes have little to say to each other."""
-        value = rng.uniform(least, most) * (2 if len(names) < 3 else 1)
+def _world(rng: Random, profile: Profile, names: tuple[str, ...], work_s: float) -> ClusterFaults:
+    def sometimes(chance: float, least: float, most: float, *, per_s: float = inf) -> float:
+        """Nothing, or so much that it is sure to strike what each node does ``per_s`` times a second."""
+        sure = min(STRIKES / (per_s * work_s * len(names)), SURE_MOST)
+        value = max(rng.uniform(least, most), sure)
         return value if rng.random() < chance * profile.world else 0.0
 
     network = NetworkFaults(
         remote_ms_max=rng.choice((30.0, 80.0, 250.0)),
-        slow=sometimes(0.4, 0.06, 0.15),
-        lose_request=sometimes(0.5, 0.08, 0.2),
-        lose_answer=sometimes(0.5, 0.08, 0.2),
-        duplicate_request=sometimes(0.5, 0.08, 0.25),
+        slow=sometimes(0.4, 0.06, 0.15, per_s=REQUESTS_PER_S),
+        lose_request=sometimes(0.5, 0.08, 0.2, per_s=REQUESTS_PER_S),
+        lose_answer=sometimes(0.5, 0.08, 0.2, per_s=ANSWERS_PER_S),
+        duplicate_request=sometimes(0.5, 0.08, 0.25, per_s=REQUESTS_PER_S),
         narrow=0.5 if rng.random() < 0.3 * profile.world else 0.0,
         bytes_per_s=rng.uniform(*BYTES_PER_S),
-        truncate=sometimes(0.3, 0.05, 0.12),
-        corrupt=sometimes(0.3, 0.05, 0.12),
+        truncate=sometimes(0.3, 0.05, 0.12, per_s=REQUESTS_PER_S),
+        corrupt=sometimes(0.3, 0.05, 0.12, per_s=REQUESTS_PER_S),
     )
     crash = rng.choice(("loses", "keeps", "tears"))
     disk = DiskFaults(
         sync_ms_max=rng.choice((0.0, 2.0, 30.0)),
-        sync_fails=sometimes(0.15, 0.05, 0.1),
+        sync_fails=sometimes(0.15, 0.05, 0.1, per_s=SYNCS_PER_S),
         crash_keeps=float(crash == "keeps"),
         crash_tears=float(crash == "tears"),
     )
     store = StoreFaults(
         latency_ms_max=rng.choice((1.0, 10.0)),
-        slow=sometimes(0.3, 0.04, 0.08),
-        timeout_applied=sometimes(0.3, 0.05, 0.1),
-        timeout_lost=sometimes(0.3, 0.05, 0.1),
-        timeout_partial=sometimes(0.4, 0.05, 0.15),
-        timeout_late=sometimes(0.3, 0.05, 0.1),
+        slow=sometimes(0.3, 0.04, 0.08, per_s=STORE_CALLS_PER_S),
+        timeout_applied=sometimes(0.3, 0.05, 0.1, per_s=STORE_WRITES_PER_S),
+        timeout_lost=sometimes(0.3, 0.05, 0.1, per_s=STORE_WRITES_PER_S),
+        timeout_partial=sometimes(0.4, 0.05, 0.15, per_s=STORE_WRITES_PER_S),
+        timeout_late=sometimes(0.3, 0.05, 0.1, per_s=STORE_WRITES_PER_S),
         timeout_ms=rng.choice((500.0, 2_000.0)),
         abandoned_lands=sometimes(0.7, 0.3, 1.0),
-        read_fails=sometimes(0.2, 0.1, 0.4),
+        read_fails=sometimes(0.2, *READ_FAILS),
     )
     return ClusterFaults(network, disk, store, _clocks(rng, profile, names))
 
@@ -181,12 +196,15 @@ def _faults(rng: Random, profile: Profile, ground: Ground) -> tuple[Fault, ...]:
     while weights and at_s < ground.work_s * LAST_FAULT:
         kind = KINDS[rng.choices(list(weights), list(weights.values()))[0]]
         found = kind.draw(rng, ground)
+        before = sum(fault.kind == kind.name for fault in drawn)
         if found is not None:
-            number = len(drawn) + 1
+            latest_s = max(0.0, ground.work_s - kind.needs_s)
+            begins_s = at_s if before or at_s <= latest_s else rng.uniform(0, latest_s)
             drawn.append(
-                Fault(number, kind.name, at_s, found.places, found.lasts_s, found.amount, found.point)
+                Fault(0, kind.name, begins_s, found.places, found.lasts_s, found.amount, found.point)
             )
-        if found is None or sum(fault.kind == kind.name for fault in drawn) >= kind.most:
+        if found is None or before + 1 >= kind.most:
             del weights[kind.name]
         at_s += rng.expovariate(1 / pause_s)
-    return tuple(drawn)
+    drawn.sort(key=lambda fault: fault.at_s)
+    return tuple(replace(fault, number=number) for number, fault in enumerate(drawn, 1))
