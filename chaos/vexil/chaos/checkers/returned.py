@@ -57,9 +57,13 @@ def _says(change: Change, wanted: Operation) -> bool:
 
 
 def _is_gone(cluster: SimulatedCluster, project: str, operation: Operation) -> bool:
-    """Whether ``operation`` removes what is nowhere anyway: it was made, perhaps, by what is parked."""
+    """Whether ``operation`` removes what is nowhere anyway: it was made, perhaps, by what is parked.
+
+    A null removes too: a field that nobody has written says the same.
+    """
     place = (operation.object, operation.generation, operation.field)
-    return is_tombstone(operation.payload) and not any(
+    removes = is_tombstone(operation.payload) or decode(operation.payload).value is None
+    return removes and not any(
         has_value(engine.projects[project].replica.cell(*place))
         for _, engine in engines(cluster)
         if project in engine.projects
