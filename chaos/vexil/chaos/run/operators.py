@@ -72,25 +72,29 @@ async def bring_all_back(cluster: SimulatedCluster, *, in_all_eyes: bool) -> Non
         looks = looks + 1 if all_back(cluster) and (not in_all_eyes or _all_known(cluster)) else 0
         for slot in cluster.slots.values():
             _return(slot)
-        for slot in _were_twins(cluster):
-            await cluster.stop(slot)
-            cluster.launch(slot)
+        await _as_the_doctor_says(cluster)
         await trio.sleep(LOOK_S)
 
 
-def _were_twins(cluster: SimulatedCluster) -> list[Slot]:
-    """Whoever holds up a return because another process ran as it: as `vexil doctor` says, it is started anew."""
-    waited_for = {
-        name
+async def _as_the_doctor_says(cluster: SimulatedCluster) -> None:
+    """What `vexil doctor` advises where a return is held up.
+
+    Who is waited for because another process ran as it is started anew; who brings back old writes and has a clock
+    that is not to be believed gets a right one.
+    """
+    returning = [
+        (slot, slot.engine, slot.engine.coming_back.status())
         for slot in cluster.slots.values()
-        if slot.engine is not None and slot.engine.coming_back is not None
-        for name in slot.engine.coming_back.status()["waits_for"]
-    }
-    return [
-        slot
-        for slot in cluster.slots.values()
-        if slot.member in waited_for and slot.engine is not None and slot.ready and slot.engine.alarms.twins
+        if slot.engine is not None and slot.engine.ready and slot.engine.coming_back is not None
     ]
+    for slot, engine, status in returning:
+        if not status["finished"] and engine.clock_guard.suspect:
+            slot.clock.set_right()
+    waited_for = {name for _, _, status in returning for name in status["waits_for"]}
+    for slot in list(cluster.slots.values()):
+        if slot.member in waited_for and slot.engine is not None and slot.ready and slot.engine.alarms.twins:
+            await cluster.stop(slot)
+            cluster.launch(slot)
 
 
 def all_back(cluster: SimulatedCluster) -> bool:

@@ -49,6 +49,10 @@ class SimulatedClock:
         """Set the clock forward, or back."""
         self._stepped_ms += ms
 
+    def set_right(self) -> None:
+        """Let it show true time at this moment; it drifts as before."""
+        self._stepped_ms = -self.faults.offset_ms - trio.current_time() * self._drift_ppm / 1000
+
     def wall_ms(self) -> int:
         """``Clock.wall_ms``."""
         true_ms = trio.current_time() * 1000
