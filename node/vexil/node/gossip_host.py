@@ -141,6 +141,11 @@ class GossipHost(PipelineObserver):
         """Members that may still come with changes of a registration of ``slot`` that has ended."""
         return self.caretaker.may_still_take(slot, registration)
 
+    def was_evicted(self, node: str) -> bool:
+        """Whether the slot ``node`` was evicted, and nobody has it since, as far as is known here."""
+        member = self.directory.members.get(node)
+        return member is not None and not member.registered and bool(member.evicted)
+
     def may_be_astray(self, seen: Vectors) -> bool:
         """Whether a stranger's state, per project of the vector ``seen``, may hold what an evicted node wrote after."""
         return astray.may_be_astray(seen, self.projects, self.directory)

@@ -234,15 +234,20 @@ class Joining:
             wanted = answer.vv_by_project("projects")
         except Malformed as error:
             raise PeerNonsense(str(error)) from None
-        # Half a state lacks much that a sound sponsor has; but `_system` comes first, and says who was evicted.
-        judged = {n: vv for n, vv in wanted.items() if n == schema.SYSTEM_PROJECT or not self._from_nothing()}
-        if system is not None and self._host.may_be_astray(judged):
+        if system is not None and self._is_no_sponsor(sponsor.node, wanted):
             # It has not been told yet: it begins anew, and comes back without that.
             raise PeerNonsense(f"{sponsor.node} has the state of an evicted node")
         for name in sorted(wanted, key=lambda n: n != schema.SYSTEM_PROJECT):
             await self._take(sponsor, name, wanted[name])
         if not self._host.is_member(self._host.identity.node, self._host.registration):
             raise PeerNonsense(f"{sponsor.node} answered the join, but its log does not register this node")
+
+    def _is_no_sponsor(self, node: str, wanted: Mapping[str, Mapping[int, int]]) -> bool:
+        if not self._from_nothing():
+            return self._host.may_be_astray(wanted)
+        # Half a state lacks much that a sound sponsor has, late changes of evicted nodes among it; but `_system` comes
+        # first, and says who was evicted.
+        return self._host.was_evicted(node) or self._host.is_astray(wanted)
 
     def _seen_by_project(self) -> dict[str, list[int]]:
         """The vectors of all projects but `_system`, as many as have room.

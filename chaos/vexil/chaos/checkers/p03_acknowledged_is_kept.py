@@ -131,7 +131,9 @@ class AcknowledgedIsKept(Checker):
         self.judged += 1
         if write.dot[0] in self.history.forked:
             return
-        self._on_enough_disks(write, write.dot)
+        if write.dot not in kept:
+            # What was on its way when its disk was destroyed has come through.
+            self._on_enough_disks(write, write.dot)
         change = self.history.changes.get(PROJECT, {}).get(write.dot)
         if change is None or change.idempotency is None or change.idempotency[0] != write.key:
             self.violate(f"{write.what} ({write.key}) was acknowledged and is in no log under its dot")

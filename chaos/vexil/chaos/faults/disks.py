@@ -9,8 +9,10 @@ import trio
 from vexil.chaos.clients.operations import PROJECT
 from vexil.chaos.faults.destruction import destroying
 from vexil.chaos.faults.fault import End, World, kind, node_for, nothing_to_undo, some_node
+from vexil.chaos.run.operators import is_over
 from vexil.chaos.run.plan import Fault
 from vexil.chaos.world.simulated_slot import Slot
+from vexil.node.enrolment import MEMBER
 
 
 @kind("disk_full", weight=2, enabled=0.3, draw=node_for(0.5, 8.0))
@@ -39,12 +41,14 @@ def _registration(slot: Slot) -> str:
 
 
 def _somebody_else_has_it(world: World, slot: Slot) -> bool:
-    """Whether the cluster goes on without this disk: some other node serves the project, and is no copy of one."""
+    """Whether the cluster goes on without this disk: some other node serves the project, is a member, and no copy."""
     return any(
         other is not slot
         and other.member == other.name
         and other.engine is not None
         and PROJECT in other.engine.projects
+        and other.engine.enrolment.standing == MEMBER
+        and not is_over(world.cluster, other)
         for other in world.cluster.live()
     )
 

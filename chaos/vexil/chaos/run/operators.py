@@ -92,9 +92,15 @@ async def _as_the_doctor_says(cluster: SimulatedCluster) -> None:
             slot.clock.set_right()
     waited_for = {name for _, _, status in returning for name in status["waits_for"]}
     for slot in list(cluster.slots.values()):
-        if slot.member in waited_for and slot.engine is not None and slot.ready and slot.engine.alarms.twins:
+        if slot.member in waited_for and slot.engine is not None and slot.ready and _is_disputed(slot.engine):
             await cluster.stop(slot)
             cluster.launch(slot)
+
+
+def _is_disputed(engine: Engine) -> bool:
+    announcements = engine.caretaker.announcements
+    told = None if announcements.own is None else announcements.of(announcements.own)
+    return told is not None and bool(told.twins)
 
 
 def all_back(cluster: SimulatedCluster) -> bool:

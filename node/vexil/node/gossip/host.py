@@ -114,6 +114,9 @@ class Host(Protocol):
     def levelled(self, *, asked_s: float) -> None:
         """An exchange that began at ``asked_s`` has brought all that a peer had."""
 
+    def was_evicted(self, node: str) -> bool:
+        """Whether the slot ``node`` was evicted, and nobody has it since, as far as is known here."""
+
     def may_be_astray(self, seen: Mapping[str, Mapping[int, int]]) -> bool:
         """Whether a stranger's state, per project of the vector ``seen``, may hold what an evicted node wrote after."""
 
