@@ -5,7 +5,7 @@ Each of them is one question or one fact. What follows from a fact is the busine
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from vexil.crdt import schema
 from vexil.crdt.change import Change
@@ -32,10 +32,12 @@ class GossipHost(PipelineObserver):
     def may_be_alive(self, node: str) -> bool:
         """Whether a member could be running: our last call to it brought something, or it was heard since.
 
+        Not if who answers in its place says to be another one: under a registration that is not known here yet.
+
         Whoever asks wants to know how it is now: it is called.
         """
         peer = self.peers.get(node)
-        if peer is None or peer.unreachable:
+        if peer is None or peer.unreachable or peer.answers_as not in {"", peer.registration}:
             return False
         self.loops.want_pull(node, schema.SYSTEM_PROJECT)
         return True
@@ -49,9 +51,11 @@ class GossipHost(PipelineObserver):
             raise
         self.stored_registration = registration
 
-    async def receive(self, project: Project, changes: Sequence[Change], sender: str) -> RemoteJob:
-        """Journal and apply what fits."""
-        return await self.pipeline.receive(RemoteJob(project, changes, sender))
+    async def receive(
+        self, project: Project, changes: Sequence[Change], sender: str, admit: Callable[[], None]
+    ) -> RemoteJob:
+        """Journal and apply what fits, unless ``admit`` raises when its turn comes."""
+        return await self.pipeline.receive(RemoteJob(project, changes, sender, admit))
 
     def observe_hlc(self, hlc: int) -> None:
         """A peer's highest stamp."""

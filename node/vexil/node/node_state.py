@@ -111,6 +111,22 @@ class NodeState:
         """What a caller is told of whom nothing is taken; None for a member."""
         return refusal(self.directory, node, registration)
 
+    def while_member(self, node: str, registration: str | None = None) -> Callable[[], None]:
+        """A check that raises PeerRefused once ``node`` is no member any more under the registration that it has now.
+
+        For what is on its way from it. Whoever is no member here yet is not checked; ``registration`` is what it says.
+        """
+        member = self.directory.members.get(node)
+        if registration is None and member is not None and member.registered:
+            registration = member.registration
+
+        def check() -> None:
+            refused = None if registration is None else self.why_no_member(node, registration)
+            if refused is not None:
+                raise refused
+
+        return check
+
     @property
     def evicted(self) -> bool:
         """We are no member any more."""

@@ -22,7 +22,14 @@ from vexil.crdt.replica import EXISTS
 from vexil.node import errors
 from vexil.node.authoring.intent import Intent
 from vexil.node.project import Project
-from vexil.node.seams import AsideRecord, Journal, JournalFull, JournalIndeterminate, LogRecord
+from vexil.node.seams import (
+    AsideRecord,
+    Journal,
+    JournalFull,
+    JournalIndeterminate,
+    LogRecord,
+    PeerError,
+)
 
 BATCH_CHANGES_MAX = 4_096
 BATCH_LOCAL_MAX = 256
@@ -66,6 +73,8 @@ class RemoteJob:
     project: Project
     changes: Sequence[Change]
     sender: str
+    admit: Callable[[], None] = lambda: None
+    """Asked when its turn comes: raises PeerError if nothing may be taken from the sender any more."""
     done: trio.Event = field(default_factory=trio.Event)
     applied: int = 0
     gap: bool = False
@@ -181,7 +190,7 @@ class Pipeline:
     async def receive(self, job: RemoteJob) -> RemoteJob:
         """Queue received changes and return once those that fit are journalled and applied.
 
-        Raises JournalFull if nothing could be journalled.
+        Raises JournalFull if nothing could be journalled, and what ``admit`` of the job raises.
         """
         async with self._room:
             self._remote.append(job)
@@ -258,6 +267,11 @@ class Pipeline:
 
     def _judge(self, job: RemoteJob, batch: _Batch) -> None:
         project = job.project
+        try:
+            job.admit()
+        except PeerError as error:
+            job.error = error
+            return
         frontier = batch.frontier(project)
         candidates = [*job.changes]
         if project.waiting:

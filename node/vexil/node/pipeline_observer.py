@@ -50,6 +50,7 @@ class PipelineObserver(NodeState):
         if project is self.system:
             changes, self._system_changes = self._system_changes, []
             self.directory.refresh(changes)
+            self._forget_what_waits()
             self.caretaker.follow_members()
             self.following.follow()
             self.enrolment.look()
@@ -57,6 +58,17 @@ class PipelineObserver(NodeState):
             if twin is not None:
                 self.caretaker.twin(twin)
         self.writing.advanced(project.name)
+
+    def _forget_what_waits(self) -> None:
+        """Of evicted nodes nothing goes on waiting: what a member has of it comes again, and the rest never may.
+
+        The evicted node waits for us to know of its end, and issues it again under another name.
+        """
+        waiting = [project for project in self.projects.values() if project.waiting]
+        ended = astray.evicted_incarnations(self.directory) if waiting else set[int]()
+        for project in waiting:
+            for dot in [dot for dot in project.waiting if dot[0] in ended]:
+                del project.waiting[dot]
 
     def look_for_the_end(self, project: Project) -> None:
         """Whether we have what an evicted node wrote beyond its end: then this state is nobody's to go on from."""

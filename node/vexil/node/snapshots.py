@@ -207,6 +207,7 @@ class Snapshots:
         async def ask(members: Mapping[str, object]) -> Message:
             return (await self._exchange.call(peer, SNAPSHOT, members))[0]
 
+        admit = self._host.while_member(peer.node)
         source = await SnapshotSource.begin(ask, project.name, self._rng)
         header = await source.header()
         incoming = Replica()
@@ -225,7 +226,7 @@ class Snapshots:
         staging.end()
         keys = await source.keys()
         old = self._writer().checkpoint(project.name)
-        await self._merge(project, incoming, checkpoint, keys)
+        await self._merge(project, incoming, checkpoint, keys, admit=admit)
         self._host.count_bytes("received", "payload", source.bytes)
         self._host.observe_hlc(source.manifest.hlc)
         await self._drop(project.name, old)

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Final
 
 from vexil.chaos.checkers.oracle import REMOVED, Address, Dot, Event, Operation, Oracle, dots
+from vexil.chaos.checkers.returned import only_parks
 from vexil.chaos.run.history import History
 from vexil.chaos.world import junk
 from vexil.crdt.change import Change
@@ -34,7 +35,7 @@ class EventGraph:
         self.junk: set[tuple[str, Dot]] = set()
         """By project, changes whose values nobody can be expected to read."""
         self.keys: dict[tuple[str, str], list[Dot]] = {}
-        """By project and idempotency key the changes that carry it."""
+        """By project and idempotency key the changes that carry it and do more than to park."""
         self.wrong: list[str] = []
         """What changes say wrongly of what their authors had seen; for whoever judges that to take."""
         self._history = history
@@ -110,7 +111,8 @@ class EventGraph:
         if change.idempotency is None:
             return claimed
         key = change.idempotency[0]
-        self.keys.setdefault((project, key), []).append(change.dot)
+        if not only_parks(change):
+            self.keys.setdefault((project, key), []).append(change.dot)
         authored = self._history.authored_on.get((project, key, change.incarnation))
         if authored is None or change.incarnation in self._history.forked:
             # Written by a node itself: what another change has become when its node came back, for one.

@@ -13,7 +13,7 @@ from random import Random
 from typing import Final
 
 from vexil.chaos.checkers.checker import Checker, Scene
-from vexil.chaos.checkers.returned import is_issued_again, says_nothing_new
+from vexil.chaos.checkers.returned import is_issued_again, only_parks, says_nothing_new
 from vexil.chaos.clients.operations import PROJECT
 from vexil.chaos.run.history import Outcome, Write
 from vexil.chaos.world.convergence import engines
@@ -115,7 +115,7 @@ class AcknowledgedIsKept(Checker):
                 self.violate(f"nobody has {change.id} of {name}, nor anything that has become of it")
 
     def _one_change_a_key(self, name: str, kept: Changes) -> None:
-        keys = Counter(c.idempotency[0] for c in kept.values() if c.idempotency)
+        keys = Counter(c.idempotency[0] for c in kept.values() if c.idempotency and not only_parks(c))
         for key, count in keys.items():
             if count > 1:
                 self.violate(f"{key} became {count} changes of {name}")

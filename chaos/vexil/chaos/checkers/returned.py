@@ -14,7 +14,7 @@ from vexil.chaos.world.simulated_cluster import SimulatedCluster
 from vexil.crdt.cell import has_value
 from vexil.crdt.change import Change, Operation
 from vexil.crdt.payload import decode, is_tombstone
-from vexil.crdt.schema import EXISTS, RETIRED_OBJECT
+from vexil.crdt.schema import EXISTS, PARKED, RETIRED_OBJECT
 from vexil.node.authoring.sheet import EPOCH
 
 CHAIN_DIGITS: Final = 16
@@ -25,6 +25,11 @@ def is_issued_again(change: Change, keys: Collection[str]) -> bool:
     """Whether ``change``, or that it is kept for a person, is among the changes that carry ``keys``."""
     made = f"return/{change.id}/{change.chain.hex()[:CHAIN_DIGITS]}"
     return made in keys or (change.idempotency is not None and change.idempotency[0] in keys)
+
+
+def only_parks(change: Change) -> bool:
+    """Whether ``change`` only keeps an old one for a person: two nodes that return may both do so, in one place."""
+    return all(operation.object.startswith(f"{PARKED}/") for operation in change.operations)
 
 
 def says_nothing_new(

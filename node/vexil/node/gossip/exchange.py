@@ -108,6 +108,7 @@ class Exchange:
         self._host.count_bytes("received", "digest", received)
         middle_ms = asked_wall_ms + (trio.current_time() - asked_s) * 500
         peer.heard(offset_ms=int(answer.integer("wall_ms") - middle_ms))
+        peer.answers_as = answer.text_or("as", "")
         for forked in answer.incarnations("forked"):
             self._host.fork_seen(SYSTEM_PROJECT, forked, peer.node)
         self._note_stranded(answer)
@@ -206,6 +207,7 @@ class Exchange:
             return
         project.pulling = True
         behind = False
+        admit = self._host.while_member(peer.node)
         try:
             page: Message | None = await self._ask_page(peer, project, project.replica.vv)
             for _ in range(PAGES_PER_PULL_MAX):
@@ -214,7 +216,7 @@ class Exchange:
                 if page.flag("behind"):
                     behind = True
                     break
-                page = await self._take_and_ask_on(peer, project, page)
+                page = await self._take_and_ask_on(peer, project, page, admit)
         except Malformed as error:
             raise PeerNonsense(str(error)) from None
         finally:
@@ -237,7 +239,9 @@ class Exchange:
         peer.page_fitted()
         return answer
 
-    async def _take_and_ask_on(self, peer: Peer, project: Project, page: Message) -> Message | None:
+    async def _take_and_ask_on(
+        self, peer: Peer, project: Project, page: Message, admit: Callable[[], None]
+    ) -> Message | None:
         """Take ``page`` while the next one is on its way; None if there is none, or this one brought nothing."""
         raws = page.changes("changes")
         reached = page.vv("reached") if page.flag("more") else {}
@@ -256,7 +260,7 @@ class Exchange:
             if reached:
                 nursery.start_soon(ask, version_vector.join(project.replica.vv, reached))
             try:
-                progress = await self._take_page(peer, project, raws)
+                progress = await self._take_page(peer, project, raws, admit)
             except SeamError as error:  # told outside the nursery, which would wrap it
                 failure = error
             if not progress or len(project.stopped) > stopped:
@@ -272,11 +276,13 @@ class Exchange:
             raise asked[0]
         return asked[0]
 
-    async def _take_page(self, peer: Peer, project: Project, raws: list[bytes]) -> bool:
+    async def _take_page(
+        self, peer: Peer, project: Project, raws: list[bytes], admit: Callable[[], None]
+    ) -> bool:
         """Apply what fits of a page; whether that was anything."""
         self._host.count_bytes("received", "payload", messages.total_bytes(raws))
         stopped = len(project.stopped)
-        taken = await take(self._host, project, raws, peer.node)
+        taken = await take(self._host, project, raws, peer.node, admit)
         return taken.applied > 0 or len(project.stopped) > stopped
 
     async def _offer(

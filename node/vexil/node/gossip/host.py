@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from vexil.crdt.change import Change
@@ -71,8 +71,16 @@ class Host(Protocol):
     def wall_ms(self) -> int:
         """Our wall clock."""
 
-    async def receive(self, project: Project, changes: Sequence[Change], sender: str) -> RemoteJob:
-        """Journal and apply what fits. Raises JournalFull."""
+    def while_member(self, node: str, registration: str | None = None) -> Callable[[], None]:
+        """A check that raises PeerRefused once ``node`` is no member any more under the registration that it has now.
+
+        For what is on its way from it. Whoever is no member here yet is not checked; ``registration`` is what it says.
+        """
+
+    async def receive(
+        self, project: Project, changes: Sequence[Change], sender: str, admit: Callable[[], None]
+    ) -> RemoteJob:
+        """Journal and apply what fits, unless ``admit`` raises when its turn comes. Raises that, and JournalFull."""
 
     @property
     def own_log(self) -> OwnLog:

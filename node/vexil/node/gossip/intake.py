@@ -7,6 +7,7 @@ neither fills pages nor starves the rest.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from vexil.crdt.change import Change, Undecodable, decode, peek_dot
@@ -30,14 +31,19 @@ class Taken:
     """Some change contradicts what is known of its incarnation."""
 
 
-async def take(host: Host, project: Project, raws: list[bytes], sender: str) -> Taken:
-    """Decode, judge, journal and apply a page in its order, `CHUNK_CHANGES` at a time. Raises JournalFull."""
+async def take(
+    host: Host, project: Project, raws: list[bytes], sender: str, admit: Callable[[], None]
+) -> Taken:
+    """Decode, judge, journal and apply a page in its order, `CHUNK_CHANGES` at a time.
+
+    Raises JournalFull, and what ``admit`` raises, which is asked whenever a part of it has its turn.
+    """
     applied = 0
     gap = forked = False
     for start in range(0, len(raws), CHUNK_CHANGES):
         changes = _decoded(host, project, raws[start : start + CHUNK_CHANGES], sender)
         if changes:
-            job = await host.receive(project, changes, sender)
+            job = await host.receive(project, changes, sender, admit)
             applied += job.applied
             gap = gap or job.gap
             forked = forked or job.forked

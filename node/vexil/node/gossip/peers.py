@@ -32,6 +32,8 @@ class Peer:
     region: str
     url: str
     registration: str = ""
+    answers_as: str = ""
+    """The registration that it named in its last answer; another one if somebody else has its place by now."""
     interval_s: float = 1.0
     """How often digests are due; contacts that come closer together (pushes) do not make a pause suspicious."""
     known_s: float | None = None

@@ -162,6 +162,7 @@ class PeerService:
             self._freshness.merge(message.ages("ages"), asked_s=trio.current_time())
         answer = messages.encode(
             {
+                "as": self._host.registration,
                 "wall_ms": self._host.wall_ms(),
                 "ages": ages,
                 "incarnation": self._host.incarnation,
@@ -217,6 +218,7 @@ class PeerService:
         more = message.flag("more")
         pushed = message.changes_by_project("changes")
         projects: dict[str, Project] = {}
+        admit = self._host.while_member(caller.node, message.text_or("as", ""))
         for name in pushed:
             # All of them before anything is taken: what is refused has changed nothing.
             project = self._host.open_project(name)
@@ -228,7 +230,7 @@ class PeerService:
             self._host.count_bytes("received", "payload", messages.total_bytes(raws))
             if more:
                 project.offered_until_s = trio.current_time() + OFFER_GRACE_S
-            taken = await take(self._host, project, raws, caller.node)
+            taken = await take(self._host, project, raws, caller.node, admit)
             if taken.forked and self._host.is_astray({name: _reached(raws)}):
                 raise PeerRefused(
                     MEMBER_ASTRAY, f"{caller.node} pushes what an evicted node wrote beyond its end"

@@ -173,7 +173,7 @@ class Served:
 
     async def arrive(self, *changes: Change) -> None:
         """Changes of other nodes come in."""
-        job = await self.engine.receive(self.engine.projects["shop"], changes, "us-1")
+        job = await self.engine.receive(self.engine.projects["shop"], changes, "us-1", lambda: None)
         assert job.applied == len(changes)
 
     def later_hlc(self) -> int:

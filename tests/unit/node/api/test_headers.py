@@ -333,7 +333,7 @@ async def test_a_token_of_a_project_that_is_not_here_yet_waits_for_it(autojump_c
 
         async def arrive() -> None:
             await trio.sleep(0.3)
-            assert (await node.engine.receive(system, [change], "us-1")).applied == 1
+            assert (await node.engine.receive(system, [change], "us-1", lambda: None)).applied == 1
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(arrive)

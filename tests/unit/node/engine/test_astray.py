@@ -28,7 +28,7 @@ from vexil.node.engine import Engine
 from vexil.node.engine_types import MustReturn
 from vexil.node.gossip import messages
 from vexil.node.gossip.messages import Message
-from vexil.node.gossip.service import MEMBER_ASTRAY
+from vexil.node.gossip.service import MEMBER_ASTRAY, MEMBER_EVICTED, MEMBER_EXISTS
 from vexil.node.membership import SEEN_BYTES_MAX, eviction
 from vexil.node.seams import PeerIdentity, PeerRefused
 from vexil.node.snapshots import BeyondTheEnd
@@ -309,3 +309,45 @@ async def test_a_snapshot_that_knows_of_the_end_tells_it_as_well(autojump_clock:
 
     with pytest.raises(MustReturn):
         await live()
+
+
+async def test_of_an_evicted_node_nothing_goes_on_waiting(autojump_clock: object) -> None:
+    changes, _ = history()
+    async with node() as (_, engine):
+        await push(engine, [changes[1]])
+        assert [*shop(engine).waiting] == [(ENDED, 2)]
+        await evicts(engine)
+        assert not shop(engine).waiting
+        await push(engine, [changes[0]])
+        assert shop(engine).replica.known(ENDED) == 1
+
+
+async def test_what_is_on_its_way_from_a_member_is_not_taken_once_it_is_evicted(
+    autojump_clock: object,
+) -> None:
+    changes, _ = history()
+    async with node() as (_, engine):
+        await join(engine, {}, caller=US_1, number=FIRST)
+        admit = engine.while_member("us-1")
+        assert (await engine.receive(shop(engine), changes[:1], "us-1", admit)).applied == 1
+        await engine.write(
+            "_system", lambda _: eviction(engine.directory, "us-1", own="eu-1", by="test"), author="test"
+        )
+        before = state_of(engine)
+        with pytest.raises(PeerRefused) as refused:
+            await engine.receive(shop(engine), changes[1:], "us-1", admit)
+        assert refused.value.code == MEMBER_EVICTED
+        assert state_of(engine) == before
+
+
+async def test_a_slot_is_given_to_the_one_who_answers_in_it(autojump_clock: object) -> None:
+    async with node() as (_, engine):
+        await join(engine, {}, caller=US_1, number=FIRST)
+        peer = engine.peers["us-1"]
+        peer.heard(offset_ms=None)
+        assert await join(engine, {}, caller=US_1) == MEMBER_EXISTS, "its process runs, as far as we know"
+        peer.answers_as = FIRST
+        assert await join(engine, {}, caller=US_1) == MEMBER_EXISTS
+        peer.answers_as = JOINER
+        assert await join(engine, {}, caller=US_1) == ""
+        assert engine.is_member("us-1", JOINER)
