@@ -33,7 +33,8 @@ from vexil.chaos.checkers.p13_event_graph import AsTheGraphSays
 from vexil.chaos.checkers.p13_stamps import Stamps
 from vexil.chaos.checkers.p14_same_variant import SameVariant
 from vexil.chaos.checkers.p15_one_bad_object import OneBadObject
-from vexil.chaos.checkers.p16_same_trace import difference
+from vexil.chaos.checkers.p16_same_trace import Told, difference
+from vexil.chaos.clients.operations import PROJECT
 from vexil.chaos.run.plan import Fault
 
 
@@ -46,7 +47,15 @@ class Case:
 
 
 CASES = (
-    Case(AppliedOnce, (changes.applied_again, changes.applied_again_after_a_start), (histories.exchange,)),
+    Case(
+        AppliedOnce,
+        (
+            changes.applied_again,
+            changes.applied_again_after_a_start,
+            changes.applied_again_after_it_was_forgotten,
+        ),
+        (histories.exchange,),
+    ),
     Case(
         EqualVectors,
         (changes.other_root, changes.other_bytes, changes.served_from_elsewhere, changes.divergence),
@@ -59,6 +68,13 @@ CASES = (
             changes.lost_by_all,
             changes.lost_with("us-1", durability="peer"),
             changes.lost_with("us-1", "eu-1", durability="region"),
+            changes.lost_with("eu-1", durability="node"),
+            changes.lost_with("us-1-50", "us-1", durability="peer"),
+            changes.lost_with("eu-1", "us-1", durability="peer", at_s=-1.0),
+            changes.lost_with("us-1", durability="peer", ended_s=4.0),
+            changes.struck_and_not_lost,
+            changes.lost_and_said_again,
+            changes.lost_and_written_again,
             changes.never_written,
             changes.refused_and_written,
             changes.written_twice,
@@ -71,6 +87,9 @@ CASES = (
             changes.issued_again,
             changes.lost_with("us-1", durability="node"),
             changes.lost_with("us-1", "eu-1", durability="peer"),
+            changes.lost_with("us-1", durability="peer", ended_s=2.0),
+            changes.of_an_ended_registration_and_said_again,
+            changes.of_an_ended_registration_and_written_again,
         ),
         (histories.nothing, histories.exchange),
     ),
@@ -91,6 +110,7 @@ CASES = (
         (
             shown.reads_less_than_the_token,
             shown.reads_backwards,
+            shown.reads_what_nobody_wrote,
             shown.reads_a_flag_that_is_not_there,
             shown.reads_on_beside_its_kill,
             shown.reads_an_older_release,
@@ -127,9 +147,9 @@ CASES = (
     ),
     Case(
         GarbageIsInvisible,
-        (shown.collects_a_value, shown.collects_what_is_served),
+        (shown.collects_a_value, shown.collects_what_is_served, shown.collects_a_value_for_another),
         (shown.collects,),
-        (histories.nothing, histories.exchange),
+        (histories.nothing, histories.exchange, shown.collects_nothing),
     ),
     Case(
         DotsAreUnique,
@@ -149,6 +169,8 @@ CASES = (
             changes.wrong_winner,
             changes.forgotten_write,
             changes.said_to_have_seen_less,
+            changes.said_to_another_checker_first,
+            changes.said_before_a_fork,
             changes.nobody_wrote_it,
             changes.one_write_two_changes,
         ),
@@ -218,14 +240,26 @@ def test_every_checker_is_tested_and_makes_a_claim_of_its_own() -> None:
 
 
 def test_an_alarm_that_a_fault_explains_is_none() -> None:
-    stage = Stage(DotsAreUnique, faults=(Fault(1, "copied_machine", 0.0, ("eu-1", "eu-50")),))
+    stage = Stage(DotsAreUnique)
     changes.a_copied_machine(stage)
     assert stage.history.violations == []
 
 
-def test_an_alarm_before_its_fault_is_not_explained() -> None:
-    stage = Stage(DotsAreUnique, faults=(Fault(1, "copied_machine", 5.0, ("eu-1", "eu-50")),))
+def test_an_alarm_before_its_fault_has_struck_is_not_explained() -> None:
+    stage = Stage(DotsAreUnique, faults=(Fault(1, "copied_machine", 0.0, ("eu-1", "eu-50")),))
     changes.fork(stage)
+    assert stage.history.violations
+
+
+def test_only_a_copy_and_its_original_may_write_in_one_name() -> None:
+    stage = Stage(DotsAreUnique)
+    changes.a_copied_machine(stage, places=("ap-1", "ap-50"))
+    stage.watcher.applied(
+        stage.nodes["us-2"].slot,
+        stage.nodes["us-2"].project,
+        stage.history.changes[PROJECT][1, 1],
+        local=True,
+    )
     assert stage.history.violations
 
 
@@ -242,25 +276,19 @@ def test_states_of_two_pasts_are_not_compared() -> None:
 # -- P16
 
 
-@dataclass
-class Traced:
-    trace_hash: str
-    trace: Sequence[str] = ()
-
-
 def test_equal_traces_have_no_difference() -> None:
-    assert difference(Traced("a", ["x\n"]), Traced("a", ["x\n"])) is None
+    assert difference(Told("a", ["x\n"]), Told("a", ["x\n"])) is None
 
 
 def test_the_first_line_that_differs_is_named() -> None:
-    told = difference(Traced("a", ["x\n", "y\n"]), Traced("b", ["x\n", "z\n"]))
+    told = difference(Told("a", ["x\n", "y\n"]), Told("b", ["x\n", "z\n"]))
     assert told is not None
     assert "line 2" in told
     assert "'z'" in told
 
 
 def test_traces_that_were_not_kept_differ_by_their_hash() -> None:
-    assert "P16" in (difference(Traced("a"), Traced("b")) or "")
+    assert "P16" in (difference(Told("a"), Told("b")) or "")
 
 
 # -- several of one invariant

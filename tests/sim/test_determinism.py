@@ -82,6 +82,11 @@ def test_streams_are_independent_and_repeatable() -> None:
 
 TOUCHES: dict[str, Callable[[], object]] = {
     "wall clock": lambda: time.time(),  # noqa: PLW0108 - looked up when it is called
+    "clock of the machine": lambda: time.monotonic(),  # noqa: PLW0108
+    "the same in nanoseconds": lambda: time.monotonic_ns(),  # noqa: PLW0108
+    "local time": lambda: time.localtime(),  # noqa: PLW0108
+    "universal time": lambda: time.gmtime(),  # noqa: PLW0108
+    "time in words": lambda: time.ctime(),  # noqa: PLW0108
     "real sleep": lambda: time.sleep(0),
     "entropy": lambda: os.urandom(1),
     "global generator": lambda: random.random(),  # noqa: PLW0108

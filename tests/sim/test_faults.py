@@ -295,6 +295,8 @@ def test_what_a_fault_destroys_is_what_nobody_else_has() -> None:
         and history.applied_s[PROJECT, dot]["us-1"] < history.windows[1].began_s
     }
     assert destroyed == alone
+    (destruction,) = history.destructions
+    assert (destruction.slot, set(destruction.gone[PROJECT])) == ("us-1", alone)
     assert len(destroyed) > 1
     assert all(dot in destroyed or "eu-1" in who for (_, dot), who in history.applied_s.items())
 
@@ -324,6 +326,18 @@ def test_what_has_ended_and_is_in_no_vector_any_more_is_not_destroyed_with_a_dis
         assert retired
         assert not report.history.destroyed
         assert not report.violations, report
+
+
+def test_all_is_mended_before_every_client_has_its_answer() -> None:
+    """The only node dies just before the end, and a client waits for it."""
+    late = Operation(1, "us-1", GROUND.work_s - 0.1, "patch", "a", "prod")
+    crash = Fault(1, "crash", GROUND.work_s - 0.2, ("us-1",))
+    history = run(crash, wanted=(late,), layout={"us": 1}).history
+    (write,) = history.writes
+    assert history.frozen_s is not None
+    assert history.answered_s is not None
+    assert write.acknowledged_s is not None
+    assert history.frozen_s < write.acknowledged_s <= history.answered_s
 
 
 def test_the_last_disk_with_the_state_is_not_lost() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vexil.chaos.campaign import tasks
 from vexil.chaos.reports.artefact import read, write
 from vexil.chaos.reports.replay import artefact_of, planting, replay, violated
 from vexil.chaos.reports.shrinking import NotFailing, Progress, Shrunk, shrink, size_of
@@ -282,3 +283,27 @@ def test_a_planted_bug_is_found_made_small_written_and_repeated(tmp_path: Path) 
     assert again.same_trace
     # It is the bug, and not the plan.
     assert violated(found.plan) is None
+
+
+def test_what_made_a_run_smaller_and_could_not_go_on_is_told_with_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = run_plan(swarm.plan(1))
+    path = tmp_path / "run.json"
+    write(path, artefact_of(report, found="by a test"))
+    size = size_of(report.plan)
+
+    def cut_short(plan: Plan, *_: object, **__: object) -> Shrunk:
+        return Shrunk(plan, "P3", 7, complete, size, size, raised)
+
+    monkeypatch.setattr(tasks, "shrink", cut_short)
+    raised: tuple[str, ...] = ("ValueError: odd",)
+    complete = False
+    kept = tasks.make_smaller(str(path))
+    assert kept.remarks == (
+        "a bound was reached: it can perhaps be made smaller still",
+        "a trial ended with ValueError: odd",
+    )
+    assert all(remark in read(path).found for remark in kept.remarks)
+    complete, raised = True, ()
+    assert tasks.make_smaller(str(path)).remarks == ()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from tests.sim.checked.histories import Play, acknowledged, described, edit, put, unsee
 from tests.sim.checked.stage import Stage
 from vexil.chaos.clients.operations import PROJECT
-from vexil.chaos.run.history import Attempt, Outcome, Window, Write
+from vexil.chaos.run.history import Attempt, Destruction, Outcome, Window, Write
 from vexil.chaos.run.plan import Fault
 from vexil.crdt.hlc import pack
 
@@ -18,6 +18,15 @@ YEAR_MS = 365 * 24 * 3600 * 1000
 
 def applied_again(stage: Stage) -> None:
     left, right = stage.two()
+    stage.watcher.applied(
+        right.slot, right.project, stage.history.changes[PROJECT][left.incarnation, 1], local=False
+    )
+
+
+def applied_again_after_it_was_forgotten(stage: Stage) -> None:
+    left, right = stage.two()
+    del right.replica.vv[left.incarnation]
+    right.tell_advanced()
     stage.watcher.applied(
         right.slot, right.project, stage.history.changes[PROJECT][left.incarnation, 1], local=False
     )
@@ -80,17 +89,37 @@ def lost_by_all(stage: Stage, *, durability: str = "node") -> None:
     stage.settle()
 
 
-def lost_with(*disks: str, durability: str) -> Play:
-    """It was on no other disk than those that were lost."""
+LOST_S = 3.0
+"""When the disks of these histories are destroyed."""
+
+
+def lost_with(*disks: str, durability: str, ended_s: float | None = None, at_s: float = LOST_S) -> Play:
+    """It was on no other disk than those that were lost; a copy is called like its original, with a number more."""
 
     def play(stage: Stage) -> None:
         stage.history.destroyed[PROJECT] = {(2, 1)}
-        for number, disk in enumerate(disks, 1):
-            stage.history.windows.append(Window(Fault(number, "disk_lost", 0.0, (disk,)), 0.0))
+        for disk in disks:
+            last = disk == disks[-1]
+            stage.history.destructions.append(
+                Destruction(
+                    LOST_S if last else at_s,
+                    disk,
+                    disk[: len("us-1")],
+                    {PROJECT: frozenset({(2, 1)})} if last else {},
+                )
+            )
+        if ended_s is not None:
+            stage.history.ended["us-1", ""] = ended_s
         lost_by_all(stage, durability=durability)
 
-    play.__name__ = f"lost_with_{len(disks)}_disks_as_{durability}"
+    play.__name__ = f"lost_with_{'_'.join(disks)}_as_{durability}_{ended_s}_{at_s}"
     return play
+
+
+def struck_and_not_lost(stage: Stage) -> None:
+    """A fault has looked at the disk of its author, such as an old copy that was never put back: that took nothing."""
+    stage.history.windows.append(Window(Fault(1, "disk_old_copy", 0.0, ("us-1",)), 0.0))
+    lost_with("eu-1", durability="node")(stage)
 
 
 def issued_again(stage: Stage) -> None:
@@ -100,6 +129,29 @@ def issued_again(stage: Stage) -> None:
     made = f"return/{lonely.id}/{lonely.chain.hex()[:16]}"
     right.take(left.do("patch", key=made, **described("alone")))
     stage.settle()
+
+
+def lost_and_said_again(stage: Stage, *, key: str = "", ended: bool = False) -> None:
+    """Nobody has a change any more, and somebody else has said the same, with or without its key."""
+    left, right, _ = edit(stage)
+    right.do("patch", key=key, **described("alone"))
+    del right.replica.vv[right.incarnation]
+    right.take(left.do("patch", key=key, **described("alone")))
+    if ended:
+        stage.history.ended["us-1", ""] = 0.5
+    stage.settle()
+
+
+def lost_and_written_again(stage: Stage) -> None:
+    lost_and_said_again(stage, key="kim/2")
+
+
+def of_an_ended_registration_and_said_again(stage: Stage) -> None:
+    lost_and_said_again(stage, ended=True)
+
+
+def of_an_ended_registration_and_written_again(stage: Stage) -> None:
+    lost_and_said_again(stage, key="kim/2", ended=True)
 
 
 def never_written(stage: Stage) -> None:
@@ -200,7 +252,8 @@ def fork(stage: Stage) -> None:
     stage.watcher.alarm(stage.node("eu-1").slot, "fork", PROJECT)
 
 
-def a_copied_machine(stage: Stage) -> None:
+def a_copied_machine(stage: Stage, *, places: tuple[str, ...] = ("eu-1", "us-2")) -> None:
+    stage.history.harm.append(Fault(1, "copied_machine", 0.0, places))
     two_changes_of_one_dot(stage)
     fork(stage)
 
@@ -231,6 +284,29 @@ def said_to_have_seen_less(stage: Stage) -> None:
     key = (PROJECT, "kim/1", left.incarnation)
     left.do("patch", key="kim/1", **described("edited"))
     stage.history.authored_on[key] = {**stage.history.authored_on[key], 77: 1}
+    stage.checkpoint()
+
+
+def said_to_another_checker_first(stage: Stage) -> None:
+    """Another checker asks the graph, and only nodes in a state that is known to be right are looked at then."""
+    left, _ = stage.two()
+    stage.checkpoint()
+    key = (PROJECT, "kim/1", left.incarnation)
+    left.do("patch", key="kim/1", **described("edited"))
+    stage.history.authored_on[key] = {**stage.history.authored_on[key], 77: 1}
+    stage.checker.graph.oracle(PROJECT)
+    left.ready = False
+    stage.checkpoint()
+
+
+def said_before_a_fork(stage: Stage) -> None:
+    left, right = stage.two()
+    key = (PROJECT, "kim/1", left.incarnation)
+    left.do("patch", key="kim/1", **described("edited"))
+    stage.history.authored_on[key] = {**stage.history.authored_on[key], 77: 1}
+    right.do("patch", **described("forked"))
+    stage.checker.graph.oracle(PROJECT)
+    stage.history.forked.add(right.incarnation)
     stage.checkpoint()
 
 

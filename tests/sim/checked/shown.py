@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -53,6 +54,11 @@ def reads_less_than_the_token(stage: Stage) -> None:
     left, right = stage.two()
     left.do("patch", **described("later"))
     stage.read(answer(right, needed=dict(left.replica.vv)))
+
+
+def reads_what_nobody_wrote(stage: Stage) -> None:
+    left, _ = stage.two()
+    stage.read(answer(left, token={**left.replica.vv, 77: 1}))
 
 
 def reads_backwards(stage: Stage) -> None:
@@ -188,6 +194,22 @@ def collects_a_value(stage: Stage) -> None:
     left.do("add_tag", tag="x")
     left.do("remove_tag", tag="x")
     left.collect(spoil=lambda: put(left, "description", list.clear))
+
+
+def collects_a_value_for_another(stage: Stage) -> None:
+    """Of the size that the flag had after the collection before."""
+    left, _ = stage.two()
+    left.do("patch", **described("edited"))
+    for tag, said in (("x", "edited"), ("y", "spoilt")):
+        left.do("add_tag", tag=tag)
+        left.do("remove_tag", tag=tag)
+        left.collect(spoil=partial(left.say_otherwise, "description", "edited", said))
+
+
+def collects_nothing(stage: Stage) -> None:
+    """The flag is as large as it was."""
+    left, _ = stage.two()
+    stage.watcher.collected(left.slot, left.project)
 
 
 def collects_what_is_served(stage: Stage) -> None:

@@ -85,6 +85,7 @@ async def nodes(scenario: Scenario, names: str) -> None:
     cluster = scenario.made = SimulatedCluster(
         scenario.streams, layout, faults, scenario.nursery, scenario.watcher, scenario.trace
     )
+    cluster.on_life = scenario.watcher.life
     first, *others = cluster.slots.values()
     await cluster.start(first)
     async with trio.open_nursery() as nursery:

@@ -18,6 +18,7 @@ from vexil.chaos.campaign.stopping import until_stopped
 from vexil.chaos.campaign.summary import NOT_ENDED, REPEATABLE, Kept, Summary, Tally, lost
 from vexil.chaos.campaign.worker_pool import Lost, WorkerPool
 from vexil.chaos.checkers.checker import Verdict
+from vexil.chaos.checkers.p16_same_trace import Told, difference
 
 SEED_WALL_S: Final = 180.0
 """A run takes about a second; one that takes so long hangs."""
@@ -193,11 +194,11 @@ class _Running:
             )
         except Lost as error:
             return lost(summary.seed, f"in a process that hashes differently: {error}")
-        same = trace_hash == summary.trace_hash
-        verdicts = {**summary.verdicts, REPEATABLE: (Verdict.PASS if same else Verdict.FAIL).value}
-        if same:
+        parted = difference(Told(summary.trace_hash), Told(trace_hash))
+        verdicts = {**summary.verdicts, REPEATABLE: (Verdict.FAIL if parted else Verdict.PASS).value}
+        if parted is None:
             return replace(summary, verdicts=verdicts)
-        violation = f"{REPEATABLE}: a process with PYTHONHASHSEED={OTHER_HASH_SEED} wrote another trace"
+        violation = f"{parted}, the latter in a process with PYTHONHASHSEED={OTHER_HASH_SEED}"
         return replace(
             summary,
             verdict=Verdict.FAIL.value,

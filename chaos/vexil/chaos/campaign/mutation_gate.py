@@ -122,7 +122,7 @@ class Judgement:
 
     @property
     def passed(self) -> bool:
-        """Everything was caught, and nothing else was found."""
+        """Everything was caught, by a seed or by its history alone, and nothing else was found."""
         caught = all(finding.state in {State.BY_SEED, State.BY_HISTORY} for finding in self.findings)
         return caught and not self.unsound
 

@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
+from vexil.chaos.checkers import p16_same_trace
 from vexil.chaos.checkers.checker import Verdict
 from vexil.chaos.reports.measures import Measures, measure
 from vexil.chaos.run.simulation import Report
@@ -17,7 +18,7 @@ SENTENCES_MAX: Final = 5
 """Violations of one run that are kept."""
 NOT_ENDED: Final = "harness"
 """Stands in the place of an invariant for a run that could not be judged: it hung, died or raised."""
-REPEATABLE: Final = "P16"
+REPEATABLE: Final = p16_same_trace.INVARIANT
 NOTHING_ACKNOWLEDGED: Final = "no write was acknowledged"
 
 
@@ -65,6 +66,8 @@ class Kept:
     """The same run for people: as text and as HTML."""
     size: str = ""
     """Of the plan, as it was and as it is now if it was made smaller."""
+    remarks: tuple[str, ...] = ()
+    """On how it was made smaller: that a bound was reached, and errors that trials ended with."""
 
 
 def summary_of(report: Report) -> Summary:

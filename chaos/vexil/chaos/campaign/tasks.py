@@ -17,7 +17,7 @@ from vexil.chaos.campaign.summary import Kept, Summary, summary_of
 from vexil.chaos.reports import artefact as artefacts
 from vexil.chaos.reports.artefact import Artefact, version
 from vexil.chaos.reports.replay import artefact_of, planting, replay, violated
-from vexil.chaos.reports.shrinking import shrink, size_of
+from vexil.chaos.reports.shrinking import Shrunk, shrink, size_of
 from vexil.chaos.reports.timeline import timeline
 from vexil.chaos.reports.timeline_html import page
 from vexil.chaos.run.simulation import Report, simulate
@@ -63,10 +63,19 @@ def make_smaller(path: str) -> Kept:
         now_s=time.process_time,
         time_limit_s=SHRINK_CPU_S,
     )
-    found = f"{before.found}, made smaller: it had {shrunk.before}"
+    remarks = remarks_on(shrunk)
+    found = "; ".join((f"{before.found}, made smaller: it had {shrunk.before}", *remarks))
     after = replay(replace(before, plan=shrunk.plan), keep_trace=True)
     artefacts.write(file, artefact_of(after.report, planted=before.planted, found=found))
-    return Kept(path, _write_timelines(file, after.report), f"{shrunk.after} (of {shrunk.before})")
+    return Kept(path, _write_timelines(file, after.report), f"{shrunk.after} (of {shrunk.before})", remarks)
+
+
+def remarks_on(shrunk: Shrunk) -> tuple[str, ...]:
+    """What somebody has to know who looks at a run that was made smaller."""
+    return (
+        *(() if shrunk.complete else ("a bound was reached: it can perhaps be made smaller still",)),
+        *(f"a trial ended with {error}" for error in shrunk.raised),
+    )
 
 
 def tell_history(module: str, name: str, planted: str) -> list[str]:

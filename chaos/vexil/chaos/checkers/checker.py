@@ -88,12 +88,15 @@ class Checker:
         self.failed = True
         self.history.violate(self.invariant, detail)
 
-    def explained(self, alarm: str) -> bool:
-        """Whether something that has been done to the cluster explains an alarm of this kind."""
-        history = self.history
-        begun = {f.kind for f in self.plan.faults if history.began_s + f.at_s <= history.now_s()}
-        return alarm in history.expected_alarms or any(
-            alarm in KINDS[name].alarms for name in begun if name in KINDS
+    def explained(self, alarm: str, *, at: str = "") -> bool:
+        """Whether something that has been done to the cluster explains an alarm of this kind.
+
+        What a fault has done to one node may be noticed at every other one, and for ever. ``at`` is a slot where
+        nothing explains it but a fault of just that place.
+        """
+        return alarm in self.history.expected_alarms or any(
+            alarm in KINDS[fault.kind].alarms and (not at or at in fault.places)
+            for fault in self.history.harm
         )
 
     def started(self, slot: Slot, engine: Engine) -> None:

@@ -46,4 +46,7 @@ class AppliedOnce(Checker):
 
     def advanced(self, slot: Slot, project: Project) -> None:
         """`Checker.advanced`. A state that came as a whole brings much that is never applied one by one."""
-        self._has[slot.name, project.name] = {**project.replica.retired, **project.replica.vv}
+        has = self._has.setdefault((slot.name, project.name), {})
+        for incarnation, seq in {**project.replica.retired, **project.replica.vv}.items():
+            # A node that forgets what it has is just who would apply it again.
+            has[incarnation] = max(seq, has.get(incarnation, 0))

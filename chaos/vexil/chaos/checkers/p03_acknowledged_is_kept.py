@@ -1,8 +1,8 @@
 """P3: what was written is everywhere in the end, as the one change that its client was told of.
 
-Three things excuse a change that nobody has any more: a fault has destroyed every disk that it was on; its node was
-evicted and has come back, and the change was issued again, parked, or says what somebody else has said too; its
-incarnation has two histories.
+Three things excuse a change that nobody has any more: a fault has destroyed every disk that it was on; the registration
+of its node has ended and it has come back, and the change was issued again, parked, or says what somebody else has said
+too; its incarnation has two histories.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from vexil.crdt.change import Change, Dot, render_id
 from vexil.node.engine import Engine
 from vexil.node.project import Project
 
-DESTROYERS: Final = frozenset(("disk_lost", "disk_old_copy", "clone", "copied_machine"))
-"""Faults that take a node's disk."""
 DISKS: Final = {"node": 1, "peer": 2}
 """How many disks of nodes a durability names. A region's store is on none of them."""
 Changes = Mapping[Dot, Change]
@@ -106,12 +104,23 @@ class AcknowledgedIsKept(Checker):
         destroyed = self.history.destroyed.get(name, set())
         again = [c for dot, c in self.history.changes[name].items() if dot not in kept and c.idempotency]
         # What was issued again may be issued again itself: its node was let in by one that had been evicted, too.
-        while more := {c.idempotency[0] for c in again if c.idempotency and is_issued_again(c, keys)} - keys:
+        over = {c.dot: self.history.registration_ended_s(c.dot) is not None for c in again}
+        while (
+            more := {
+                c.idempotency[0]
+                for c in again
+                if c.idempotency and is_issued_again(c, keys, over=over[c.dot])
+            }
+            - keys
+        ):
             keys |= more
         for dot, change in self.history.changes[name].items():
             if dot in kept or dot in destroyed or dot[0] in self.history.forked:
                 continue
-            if not (is_issued_again(change, keys) or says_nothing_new(change, name, kept.values(), cluster)):
+            is_over = self.history.registration_ended_s(dot) is not None
+            if not is_issued_again(change, keys, over=is_over) and not (
+                is_over and says_nothing_new(change, name, kept.values(), cluster)
+            ):
                 self.violate(f"nobody has {change.id} of {name}, nor anything that has become of it")
 
     def _one_change_a_key(self, name: str, kept: Changes) -> None:
@@ -141,22 +150,21 @@ class AcknowledgedIsKept(Checker):
     def _on_enough_disks(self, write: Write, dot: Dot) -> None:
         """What was destroyed must have been on no disk that is left: on as many as its durability names, at least.
 
-        Of an evicted node that is the one that was laid aside for its return, whatever its region's log still has.
+        One of them is its author's. Who is evicted may have nothing of it beside what is laid aside for the return,
+        whatever its region's log and its peers still hold: from then on one disk is enough to lose it.
         """
-        if dot not in self.history.destroyed.get(PROJECT, ()):
+        history = self.history
+        last = next((d for d in reversed(history.destructions) if dot in d.gone.get(PROJECT, ())), None)
+        if last is None:
             return
-        struck = {kind: self._struck(kind) for kind in (*DESTROYERS, "evict")}
-        author = next((life.slot for life in self.history.lives if life.incarnation == dot[0]), "")
-        if author in struck["evict"] or (write.durability == "region" and self.plan.embedded):
+        ended_s = history.registration_ended_s(dot)
+        if (ended_s is not None and ended_s <= last.at_s) or (
+            write.durability == "region" and self.plan.embedded
+        ):
             return
-        lost = set().union(*(struck[kind] for kind in DESTROYERS))
-        if len(lost) < DISKS.get(write.durability, len(lost) + 1):
-            self.violate(f"{write.what} was durable at a {write.durability}, and went with {sorted(lost)}")
-
-    def _struck(self, kind: str) -> set[str]:
-        return {
-            place
-            for window in self.history.windows
-            if window.fault.kind == kind
-            for place in window.fault.places
-        }
+        author = history.authors[dot[0]].slot if dot[0] in history.authors else ""
+        written_s = history.applied_s.get((PROJECT, dot), {}).get(author, 0.0)
+        lost = [d for d in history.destructions if written_s <= d.at_s <= last.at_s]
+        slots, members = {d.slot for d in lost}, {d.member for d in lost}
+        if (author and author not in slots) or len(members) < DISKS.get(write.durability, len(members) + 1):
+            self.violate(f"{write.what} was durable at a {write.durability}, and went with {sorted(slots)}")

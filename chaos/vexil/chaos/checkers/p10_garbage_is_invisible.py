@@ -30,6 +30,7 @@ class GarbageIsInvisible(Checker):
         self._shown: dict[tuple[str, str], dict[str, tuple[tuple[str, ...], State | None]]] = {}
         """By slot and project: what each object showed after the last batch, and in which environments."""
         self._sizes: dict[tuple[str, str, str], int] = {}
+        """By slot, project and object: after the last batch or collection."""
 
     def loaded(self, slot: Slot, records: Sequence[LogRecord]) -> None:
         """`Checker.loaded`."""
@@ -51,18 +52,20 @@ class GarbageIsInvisible(Checker):
         shown = self._shown.setdefault(place, {})
         for name in self._touched.pop(place, None) or objects(project):
             shown[name] = (project.environments, self.views.shown(project, name))
+            self._sizes[*place, name] = _size(project.replica.cells(name))
 
     def collected(self, slot: Slot, project: Project) -> None:
         """`Checker.collected`."""
         shown = self._shown.get((slot.name, project.name), {})
         for name, (environments, before) in shown.items():
-            # Collecting makes an object smaller: those that are as large as they were need no second look.
+            # Collecting makes an object smaller: those that are as large as just before need no second look.
             place = (slot.name, project.name, name)
             size = _size(project.replica.cells(name))
-            if size == self._sizes.get(place) or environments != project.environments:
+            size_before = self._sizes.get(place, 0)
+            if size == size_before or environments != project.environments:
                 continue
             self._sizes[place] = size
-            self.judged += 1
+            self.judged += size < size_before
             after = self.views.shown(project, name)
             if after != before:
                 self.violate(

@@ -33,7 +33,7 @@ class DotsAreUnique(Checker):
         """`Checker.started`."""
         self.judged += 1
         first = self._homes.setdefault(engine.incarnation, f"{slot.name}, start {slot.starts}")
-        if first != f"{slot.name}, start {slot.starts}" and not self.explained(COPY):
+        if first != f"{slot.name}, start {slot.starts}" and not self.explained(COPY, at=slot.name):
             self.violate(f"{slot.name} starts as {engine.incarnation:016x}, which was {first}")
 
     def loaded(self, slot: Slot, records: Sequence[LogRecord]) -> None:
@@ -45,7 +45,7 @@ class DotsAreUnique(Checker):
         """`Checker.applied`."""
         self._compare(slot, project.name, change.dot, change.raw)
         home = self._homes.setdefault(change.incarnation, slot.name)
-        if local and home.partition(",")[0] != slot.name and not self.explained(COPY):
+        if local and home.partition(",")[0] != slot.name and not self.explained(COPY, at=slot.name):
             self.violate(f"{slot.name} writes {change.id} of {project.name} in the name of {home}")
 
     def alarm(self, slot: Slot, kind: str, detail: str) -> None:

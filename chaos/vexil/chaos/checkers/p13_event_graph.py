@@ -54,10 +54,11 @@ class AsTheGraphSays(Checker):
         wrong, self.graph.wrong[:] = list(self.graph.wrong), []
         replica = project.replica
         state = (project.name, frozenset({**replica.retired, **replica.vv}.items()), replica.root_hash())
-        if oracle is None or state in self._known_good:
-            return
+        # Whoever asked the graph first has noted them, and no state here need be of it.
         for detail in wrong:
             self.violate(detail)
+        if oracle is None or state in self._known_good:
+            return
         self._known_good.add(state)
         self.judged += 1
         for told, difference in enumerate(self._differences(oracle, project)):

@@ -6,6 +6,7 @@ It compares two runs, so it is nobody who watches one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 INVARIANT: Final = "P16"
@@ -22,6 +23,14 @@ class Traced(Protocol):
     @property
     def trace(self) -> Sequence[str]:
         """What happened, line by line, if it was kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is known of a run that another process has made: at least its hash."""
+
+    trace_hash: str
+    trace: Sequence[str] = ()
 
 
 def difference(left: Traced, right: Traced) -> str | None:

@@ -21,10 +21,14 @@ CHAIN_DIGITS: Final = 16
 """Of a change's chain hash in the key under which a node that has come back issues it again."""
 
 
-def is_issued_again(change: Change, keys: Collection[str]) -> bool:
-    """Whether ``change``, or that it is kept for a person, is among the changes that carry ``keys``."""
+def is_issued_again(change: Change, keys: Collection[str], *, over: bool) -> bool:
+    """Whether ``change``, or that it is kept for a person, is among the changes that carry ``keys``.
+
+    Under a key that is made of its id only a return issues anything. Its client's own key may be carried by a retry,
+    which has nothing to do with a return: it says so only if the registration of its author is ``over``.
+    """
     made = f"return/{change.id}/{change.chain.hex()[:CHAIN_DIGITS]}"
-    return made in keys or (change.idempotency is not None and change.idempotency[0] in keys)
+    return made in keys or (over and change.idempotency is not None and change.idempotency[0] in keys)
 
 
 def only_parks(change: Change) -> bool:

@@ -124,12 +124,16 @@ def _show(judgement: Judgement, trial: Trial) -> None:
 
 def _verdict(judgement: Judgement) -> str:
     states = Counter(finding.state for finding in judgement.findings)
-    others = [f"{states[s]} {s.value}" for s in State if s is not State.BY_SEED and states[s]]
+    others = [
+        f"{states[s]} {s.value}{', which counts as caught' if s is State.BY_HISTORY else ''}"
+        for s in State
+        if s is not State.BY_SEED and states[s]
+    ]
     median = judgement.median_seeds
     parts = [
         f"caught by seeds: {judgement.caught_by_seeds} of {len(judgement.findings)}",
         *others,
-        *([f"median seeds to a catch: {median:g}"] if median is not None else ()),
+        *([f"median seeds to a catch, of those caught by seeds: {median:g}"] if median is not None else ()),
         f"{judgement.wall_s:.0f} s of wall time",
         *(["interrupted"] if judgement.interrupted else ()),
     ]

@@ -34,7 +34,7 @@ def replay(settings: Settings, *, artefact: Path, html: Path | None, trace: Path
     if html is not None:
         _write(html, page(again.report, file=str(artefact)))
     if trace is not None:
-        _write(trace, "".join(again.report.trace))
+        _write(trace, "".join(again.report.trace) + _not_kept(again.report.trace_left_out, "event"))
     if settings.as_json:
         show_json(
             {
@@ -69,6 +69,11 @@ def _compared(before: Artefact, again: Replayed) -> str:
     else:
         trace = "not every event was the same: the program is another one, or the run is not repeatable"
     return f"{outcome}; {trace}" + (f" (planted: {plain(before.planted)})" if before.planted else "")
+
+
+def _not_kept(count: int, what: str) -> str:
+    """The last line of what was cut at its bound; nothing if all is there."""
+    return f"{count:,} more {what}{'s' if count > 1 else ''}: no more are kept\n" if count else ""
 
 
 def _write(file: Path, text: str) -> None:

@@ -137,6 +137,7 @@ class _Shown:
             "repeat": repeating(outcome, self._planted),
             "artefact": kept.artefact if kept else None,
             "timelines": kept.timelines if kept else (),
+            "remarks": kept.remarks if kept else (),
             "trouble": outcome.trouble,
         }
 
@@ -152,7 +153,8 @@ def _kept(kept: Kept | None) -> list[str]:
     if kept is None:
         return []
     timelines = [f"timeline: {plain(' '.join(kept.timelines))}"] if kept.timelines else []
-    return [*timelines, *([kept.size] if kept.size else ())]
+    remarks = (plain(remark.partition("\n")[0]) for remark in kept.remarks)
+    return [*timelines, *([kept.size] if kept.size else ()), *remarks]
 
 
 def show_ended(ended: Ended, seeds: Seeds, *, jobs: int, coverage: bool) -> None:

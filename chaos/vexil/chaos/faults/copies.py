@@ -44,7 +44,7 @@ def _removal(world: World, copy: Slot) -> End:
     async def remove() -> None:
         await world.cluster.stop(copy)
         await world.halt(copy)
-        with destroying(world):
+        with destroying(world, copy):
             world.cluster.remove_slot(copy)
 
     return remove
@@ -56,6 +56,7 @@ async def clone(world: World, fault: Fault, rng: Random) -> End | None:
     copy = await _copy(world, fault)
     if copy is None:
         return None
+    world.history.harm.append(fault)
     world.cluster.launch(world.cluster.slots[fault.places[0]])
     world.cluster.launch(copy)
     return _removal(world, copy)
@@ -75,6 +76,7 @@ async def copied_machine(world: World, fault: Fault, rng: Random) -> End | None:
     copy = await _copy(world, fault)
     if copy is None:
         return None
+    world.history.harm.append(fault)
     for slot in (world.cluster.slots[fault.places[0]], copy):
         world.cluster.launch(slot, entropy_of=f"one machine/{fault.number}")
     return _removal(world, copy)

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from vexil.chaos.faults.fault import World
+from vexil.chaos.run.history import Destruction
 from vexil.chaos.world.simulated_archive import SimulatedArchive
 from vexil.chaos.world.simulated_cluster import SimulatedCluster
 from vexil.chaos.world.simulated_disk import SimulatedDisk
+from vexil.chaos.world.simulated_slot import Slot
 from vexil.chaos.world.simulated_store import SimulatedRegion
 from vexil.crdt import cell as cells
 from vexil.crdt.change import Dot
@@ -26,15 +28,20 @@ Known = Callable[[int], int]
 
 
 @contextmanager
-def destroying(world: World) -> Iterator[None]:
-    """Note what is safe before the block and not after it, of all that any node has applied; the block never yields."""
+def destroying(world: World, slot: Slot) -> Iterator[None]:
+    """The block destroys the disk of ``slot``, and never yields: note that it has, and what is safe no more.
+
+    That is what was safe before the block and is not after it, of all that any node has applied.
+    """
     before = _safe(world)
     yield
     after = _safe(world)
-    for project, dots in before.items():
-        gone = dots - after[project]
-        if gone:
-            world.history.destroyed.setdefault(project, set()).update(gone)
+    history = world.history
+    gone = {project: frozenset(dots - after[project]) for project, dots in before.items()}
+    history.destructions.append(Destruction(history.now_s(), slot.name, slot.member, gone))
+    for project, lost in gone.items():
+        if lost:
+            history.destroyed.setdefault(project, set()).update(lost)
 
 
 def _safe(world: World) -> dict[str, set[Dot]]:

@@ -72,8 +72,9 @@ async def disk_lost(world: World, fault: Fault, rng: Random) -> End | None:
         await world.halt(slot)
         lost = _somebody_else_has_it(world, slot)
         if lost:
-            with destroying(world):
+            with destroying(world, slot):
                 world.cluster.lose_disk(slot)
+            world.history.harm.append(fault)
         world.start_later(slot, rng)
         return lost
 
@@ -108,8 +109,9 @@ async def disk_old_copy(world: World, fault: Fault, rng: Random) -> End | None:
         same = world.cluster.embedded or _registration(slot) == whose
         if same and slot.name in world.cluster.slots:
             await world.halt(slot)
-            with destroying(world):
+            with destroying(world, slot):
                 world.cluster.put_copy(slot, kept)
+            world.history.harm.append(fault)
             world.cluster.launch(slot)
 
     return put_back

@@ -106,7 +106,7 @@ class Kind:
     draw: Draw
     begin: Begin
     alarms: frozenset[str] = field(default_factory=frozenset)
-    """Alarms that it explains: see ``Watcher.alarm``."""
+    """Alarms that it explains: see ``Watcher.alarm``. It adds itself to `History.harm` when the harm is done."""
     most: int = MOST
     """Of one run."""
     needs_s: float = 0.0

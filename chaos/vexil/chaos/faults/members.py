@@ -58,8 +58,12 @@ async def evict(world: World, fault: Fault, rng: Random) -> End | None:
     """An operator evicts a member at another one, whether or not it runs; when the time is over he returns it."""
     await trio.lowlevel.checkpoint()
     slot = world.cluster.slots.get(fault.places[0])
-    if slot is None or not await world.patiently(fault, partial(ask_to_evict, world.cluster, slot, rng)):
+    if slot is None or not await world.patiently(
+        fault, partial(ask_to_evict, world.cluster, slot, rng, asks=partial(world.history.harm.append, fault))
+    ):
         return None
+
+    _note_end(world, slot.member)
 
     async def come_back() -> None:
         await trio.lowlevel.checkpoint()
@@ -67,6 +71,16 @@ async def evict(world: World, fault: Fault, rng: Random) -> End | None:
             world.soon(bring_back, world.cluster, slot)
 
     return come_back
+
+
+def _note_end(world: World, name: str) -> None:
+    """Note which registrations of a member are over, by what anybody knows; its copies run under them, too."""
+    cluster, history = world.cluster, world.history
+    places = [slot.name for slot in cluster.slots.values() if slot.member == name]
+    known = [slot.engine.directory.members.get(name) for slot in cluster.slots.values() if slot.engine]
+    for registration in {each for member in known if member is not None for each in member.evicted}:
+        for place in places:
+            history.ended.setdefault((place, registration), history.now_s())
 
 
 @kind("log_shortened", weight=2, enabled=0.3, draw=some_node, needs_s=60.0)

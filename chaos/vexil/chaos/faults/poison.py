@@ -31,7 +31,7 @@ async def poison(world: World, fault: Fault, rng: Random) -> End | None:
         await trio.lowlevel.checkpoint()
         for slot in slots_from(world, fault):
             process = slot.process if slot.ready else None
-            if process is not None and await _send(world, slot, process, rng):
+            if process is not None and await _send(world, fault, slot, process, rng):
                 world.history.tell(slot.name, fault.kind, "has taken it")
                 return True
         return False
@@ -39,7 +39,7 @@ async def poison(world: World, fault: Fault, rng: Random) -> End | None:
     return nothing_to_undo if slots_from(world, fault) and await world.patiently(fault, send) else None
 
 
-async def _send(world: World, slot: Slot, process: Process, rng: Random) -> bool:
+async def _send(world: World, fault: Fault, slot: Slot, process: Process, rng: Random) -> bool:
     """Whether the node has taken both."""
     engine = process.engine
     others = [other for other in world.cluster.slots.values() if other.member != slot.member]
@@ -69,6 +69,7 @@ async def _send(world: World, slot: Slot, process: Process, rng: Random) -> bool
             return
         taken.set()
 
+    world.history.harm.append(fault)
     # In the process itself: it may die in the midst of it.
     async with trio.open_nursery() as nursery:
 

@@ -136,6 +136,9 @@ def _lives(report: Report) -> Iterator[Line]:
             text = event.text if event.kind in _PLAIN else f"{event.kind}: {event.text}"
             weight = Weight.READ if event.kind == "looks" else Weight.LIFE
             yield Line(event.at_s, event.place, clean(text), weight, Phase.LIFE)
+    if left_out := report.history.events_left_out:
+        text = f"{left_out:,} more such events up to the end of the run: no more are kept"
+        yield Line(report.history.events[-1].at_s, "", text, Weight.LIFE, Phase.LIFE)
 
 
 _PLAIN: Final = frozenset(("start", "ready", "stopping", "ended", "returning", "heal"))

@@ -236,7 +236,11 @@ def _ticks(history: History, scale: _Scale, bottom: float) -> Iterator[str]:
 
 def _moments(report: Report, scale: _Scale, bottom: float) -> Iterator[str]:
     history = report.history
-    for at_s, what in ((history.frozen_s, "all is mended"), (history.converged_s, "converged")):
+    for at_s, what in (
+        (history.frozen_s, "all is mended"),
+        (history.answered_s, "all is answered"),
+        (history.converged_s, "converged"),
+    ):
         if at_s is not None and at_s <= scale.until_s:
             x = scale.x(at_s)
             yield f'<path class="moment" d="M{x:.1f} {TOP - 6}V{bottom}"/>'

@@ -41,9 +41,13 @@ class Chronicler:
         if self.over or life is None:
             return
         now_s, said = self._history.now_s(), _SAID[what]
+        if slot.process is not None:
+            life.registration = slot.process.engine.registration
         if what == "ready":
             life.ready_s = now_s
-        elif what != "returning":
+        elif what == "returning":
+            self._history.ended.setdefault((slot.name, life.registration), now_s)
+        else:
             if life.ended_s is None:
                 life.ended_s, life.how = now_s, life.how or ("stop" if what == "stopping" else "crash")
             said = "has stopped" if what == "ended" and life.how == "stop" else said
@@ -57,6 +61,7 @@ class Chronicler:
         if any(other.incarnation == life.incarnation for other in self._history.lives):
             self._history.forked.add(life.incarnation)
         self._lives[slot.name] = life
+        self._history.authors.setdefault(life.incarnation, life)
         self._history.lives.append(life)
         self._history.tell(slot.name, "start", f"starts as {engine.incarnation:016x}")
         self._listener.started(slot, engine)
@@ -75,6 +80,8 @@ class Chronicler:
     def applied(self, slot: Slot, project: Project, change: Change, *, local: bool) -> None:
         """`Watcher.applied`."""
         history, name, dot = self._history, project.name, change.dot
+        if local and slot.name in self._lives:
+            history.authors.setdefault(change.incarnation, self._lives[slot.name])
         self._note(name, change)
         history.applied_s.setdefault((name, dot), {}).setdefault(slot.name, history.now_s())
         if self._absent:

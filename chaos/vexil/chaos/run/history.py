@@ -130,6 +130,20 @@ class Life:
     """None: it was alive at the end of the run."""
     how: str = ""
     """What ended it: ``crash``, ``stop`` or ``error``."""
+    registration: str = ""
+    """Under which it was, or wanted to be, a member; "" until it is ready or has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destruction:
+    """A fault has destroyed the disk of a place, and what was laid aside there."""
+
+    at_s: float
+    slot: str
+    member: str
+    """What its processes call themselves: a copy is one more place of its original."""
+    gone: Mapping[str, frozenset[Dot]]
+    """Per project what is safe nowhere from then on."""
 
 
 @dataclass(slots=True)
@@ -169,27 +183,39 @@ class History:
     absences: list[Absence] = field(default_factory=list)
     lives: list[Life] = field(default_factory=list)
     """Every process that ever ran, in the order of their starts."""
+    authors: dict[int, Life] = field(default_factory=dict)
+    """By incarnation the first process that went by it: one that meets its own copy takes another one as it goes."""
     writes: list[Write] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     destroyed: dict[str, set[Dot]] = field(default_factory=dict)
     """Per project: changes that were only on disks which a fault has destroyed."""
+    destructions: list[Destruction] = field(default_factory=list)
+    """Of which `destroyed` is the sum, in their order."""
+    ended: dict[tuple[str, str], float] = field(default_factory=dict)
+    """By slot and registration, from when it is known to be over: it was evicted, or the slot has begun anew."""
     forked: set[int] = field(default_factory=set)
     """Incarnations under which two processes, or two changes of one dot, were met."""
     began_s: float = 0.0
     """When the work began."""
     frozen_s: float | None = None
-    """When the faults ended."""
+    """When the faults had ended: all is mended, and every node is ready and a member."""
+    answered_s: float | None = None
+    """When every client was done after that, too: from then on the bound of P9 is counted."""
     converged_s: float | None = None
     alarms: list[tuple[str, str, str]] = field(default_factory=list)
     """Slot, kind, detail."""
     expected_alarms: set[str] = field(default_factory=set)
     """Kinds of alarms that are explained by what is done, beside those that the kinds of faults explain."""
+    harm: list[Fault] = field(default_factory=list)
+    """Faults of kinds that explain alarms, from the moment on in which the harm was done."""
     fired: Counter[str] = field(default_factory=Counter)
     """How often each kind of fault has struck."""
     struck: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By fault and protocol step: how often a fault struck a process that was in the midst of that step."""
     events: list[Event] = field(default_factory=list)
+    events_left_out: int = 0
+    """Later ones, of which only the number is kept."""
     violations: list[Violation] = field(default_factory=list)
     on_violation: Callable[[], None] = lambda: None
 
@@ -198,6 +224,11 @@ class History:
         if self.violations and attempt.answer in {"", "none"} and attempt.ended_s == self.violations[0].at_s:
             return None
         return attempt.ended_s
+
+    def registration_ended_s(self, dot: Dot) -> float | None:
+        """When the registration ended under which a change was written; None if it has not, or nobody knows of one."""
+        life = self.authors.get(dot[0])
+        return None if life is None else self.ended.get((life.slot, life.registration))
 
     def violate(self, invariant: str, detail: str) -> None:
         """Something that must hold does not."""
@@ -209,6 +240,8 @@ class History:
         """One more line of the timeline."""
         if len(self.events) < EVENTS_KEPT_MAX:
             self.events.append(Event(self.now_s(), place, kind, text))
+        else:
+            self.events_left_out += 1
 
 
 def requests_of(reads: Sequence[Read]) -> list[list[Read]]:

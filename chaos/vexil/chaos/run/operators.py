@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import Final
 
@@ -24,8 +25,12 @@ SURE_LOOKS: Final = 4
 """So often in turn everybody is found to be a member again."""
 
 
-async def evict(cluster: SimulatedCluster, slot: Slot, rng: Random) -> bool:
+async def evict(
+    cluster: SimulatedCluster, slot: Slot, rng: Random, *, asks: Callable[[], None] = lambda: None
+) -> bool:
     """End the registration of ``slot`` at any other node that serves. Whether that node said that it is done.
+
+    ``asks`` is called when that node is asked: from then on it may be done, whatever is heard of it.
 
     One at a time: who has been evicted comes back first. Two nodes that evict each other while they are cut off are two
     clusters for good.
@@ -42,6 +47,7 @@ async def evict(cluster: SimulatedCluster, slot: Slot, rng: Random) -> bool:
             author=NAME,
         )
 
+    asks()
     try:
         written = await cluster.request(at, handle, timeout_ms=TIMEOUT_MS, abandon=True)
     except (ApiError, NoAnswer):

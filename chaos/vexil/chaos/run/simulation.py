@@ -66,6 +66,8 @@ class Report:
     trace_hash: str
     trace: Sequence[str]
     virtual_s: float
+    trace_left_out: int = 0
+    """Events after those of ``trace``, if it was to be kept: there is a bound."""
 
     @property
     def violations(self) -> Sequence[Violation]:
@@ -133,6 +135,7 @@ class _Simulation:
             self.trace.hexdigest(),
             self.trace.lines,
             trio.current_time(),
+            self.trace.left_out,
         )
 
     def _turn(self, knobs: ExitStack) -> None:
@@ -212,7 +215,8 @@ class _Simulation:
                 trouble.cancel_scope.cancel()
             cluster.set_faults(ClusterFaults())
             await nemesis.freeze()
-        self.history.frozen_s = trio.current_time()
+            self.history.frozen_s = trio.current_time()
+        self.history.answered_s = trio.current_time()
 
     async def _converge(self, cluster: SimulatedCluster) -> None:
         with trio.move_on_after(CONVERGENCE_LIMIT_S) as limit:

@@ -29,7 +29,7 @@ from vexil.chaos.world.virtual_time import Sleepers
 from vexil.node.durability import NODE, REGION
 from vexil.node.engine import Engine
 from vexil.node.engine_types import EngineSettings, MustReturn, Seams
-from vexil.node.seams import JournalIndeterminate, PeerHandler, PeerIdentity, PeerTransport, StoreError
+from vexil.node.seams import PeerHandler, PeerIdentity, PeerTransport
 
 __all__ = ["ClusterFaults", "NoAnswer", "SimulatedCluster", "Slot", "WatchedEngine", "Watcher"]
 
@@ -37,9 +37,6 @@ STOP_GRACE_MS: Final = 3_000
 RETURN_PAUSE_MS: Final = 500
 GARBAGE_INTERVAL_MS: Final = 1_000
 """Shorter than in production: a simulation lasts some seconds, and what is collected must meet faults."""
-_EXITS: Final = (ProcessDead, JournalIndeterminate, StoreError, MustReturn)
-"""What may end a process: killed; a disk that fails to sync; a store that does not answer while it loads; a state that
-is over, in whose place it begins anew."""
 T = TypeVar("T")
 
 
@@ -251,7 +248,7 @@ class SimulatedCluster:
         except BaseException as error:
             # Whatever ends a process is looked at here, once; an end of the whole run goes on.
             errors = [e for e in leaves(error) if isinstance(e, Exception)]
-            if not all(isinstance(e, _EXITS) for e in errors):
+            if not all(process.may_end_by(e) for e in errors):
                 self.watcher.died(slot, error)
             alive = process.life.alive
             self.crash(slot, process)

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import trio
 
-from vexil.chaos.world.process_life import ProcessLife
+from vexil.chaos.world.process_life import ProcessDead, ProcessLife
 from vexil.chaos.world.protocol_steps import LOAD
 from vexil.chaos.world.simulated_archive import SimulatedArchive
 from vexil.chaos.world.simulated_clock import SimulatedClock
@@ -20,10 +20,10 @@ from vexil.chaos.world.simulated_store import SimulatedRegion
 from vexil.chaos.world.virtual_time import Sleepers
 from vexil.crdt.change import Change
 from vexil.node.engine import Engine
-from vexil.node.engine_types import EngineSettings, Seams
+from vexil.node.engine_types import EngineSettings, MustReturn, Seams
 from vexil.node.enrolment import RESTORED
 from vexil.node.project import Project
-from vexil.node.seams import LogRecord
+from vexil.node.seams import JournalIndeterminate, LogRecord, StoreError
 from vexil.node.telemetry import Silence
 
 TWIN: Final = "another process runs in this slot"
@@ -149,6 +149,18 @@ class Process:
     """Whoever waits for an answer, and is woken when it ends."""
     task: trio.lowlevel.Task | None = None
     """The one that all others of the process descend from."""
+
+    def may_end_by(self, error: Exception) -> bool:
+        """Whether a sound process may end by it.
+
+        It was killed; a store does not answer while it loads; a disk fails to sync; its state is over, and it begins
+        anew.
+        """
+        if isinstance(error, ProcessDead):
+            return not self.life.alive
+        if isinstance(error, StoreError):
+            return not self.ready.is_set()
+        return isinstance(error, JournalIndeterminate | MustReturn)
 
 
 class Slot:

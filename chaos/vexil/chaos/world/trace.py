@@ -31,6 +31,11 @@ class Trace:
         if self._keep and len(self.lines) < LINES_KEPT_MAX:
             self.lines.append(line)
 
+    @property
+    def left_out(self) -> int:
+        """How many lines were to be kept and are not."""
+        return self.events - len(self.lines) if self._keep else 0
+
     def hexdigest(self) -> str:
         """The hash of everything so far."""
         return self._hash.hexdigest()

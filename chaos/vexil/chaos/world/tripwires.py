@@ -1,7 +1,8 @@
 """Tripwires: while a simulation runs, touching the real world is an error and not an unnoticed difference.
 
-What is patched is what a seed cannot replay: sockets, threads, wall clocks, the operating system's entropy and the
-global random generator. `time.perf_counter` stays: trio itself asks it.
+What is patched is what a seed cannot replay, as far as it can be patched: sockets, threads, clocks, the operating
+system's entropy and the global random generator. `time.perf_counter` stays, since trio itself asks it; `datetime` is
+compiled and cannot be patched, and files are not watched: the lint rules forbid both outside of adapters.
 """
 
 from __future__ import annotations
@@ -36,6 +37,11 @@ _WIRES: Final[tuple[tuple[Any, str], ...]] = (
     (ThreadCache, "start_thread_soon"),
     (time, "time"),
     (time, "time_ns"),
+    (time, "monotonic"),
+    (time, "monotonic_ns"),
+    (time, "localtime"),
+    (time, "gmtime"),
+    (time, "ctime"),
     (time, "sleep"),
     (os, "urandom"),
     (random, "_urandom"),
@@ -52,7 +58,7 @@ def _wire(name: str) -> Any:
 
 @contextmanager
 def tripwires() -> Iterator[None]:
-    """Inside, every call of the real world raises `RealWorldTouched`.
+    """Inside, every call of what is wired raises `RealWorldTouched`. A name that was imported before stays as it was.
 
     Enter it in the simulation's main task: trio opens a socket of its own when it starts.
     """
