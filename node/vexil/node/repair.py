@@ -27,6 +27,7 @@ from vexil.crdt.hash_tree import BUCKETS, HashTree, bucket_of, readable_sum
 from vexil.crdt.mending import Address, contested, mended, needs_removal, witnesses
 from vexil.crdt.payload import is_tombstone
 from vexil.crdt.replica import HASH_BITS, object_sum
+from vexil.node.closing import closing
 from vexil.node.gossip import repair as gossip
 from vexil.node.gossip.exchange import Exchange
 from vexil.node.gossip.host import Host
@@ -204,10 +205,11 @@ class Repairs:
             found: list[_Differing] = []
             if buckets := tree.differing(sums):
                 finding = _Finding(cut, tree, buckets)
-                async for rows in gossip.ask_cells(ask, project.name, vv_hash, buckets):
-                    for name, generation, field, packed in rows:
-                        finding.take(name, generation, field, packed)
-                    await trio.lowlevel.checkpoint()
+                async with closing(gossip.ask_cells(ask, project.name, vv_hash, buckets)) as pages:
+                    async for rows in pages:
+                        for name, generation, field, packed in rows:
+                            finding.take(name, generation, field, packed)
+                        await trio.lowlevel.checkpoint()
                 found = finding.end(sums)
             elif not drift:
                 return True

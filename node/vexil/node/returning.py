@@ -10,8 +10,7 @@ key, or else one that is made of its id, so it is found again in this node's log
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Final, Protocol
 
@@ -35,6 +34,7 @@ from vexil.node.authoring.reissue import (
     parking,
     regardless,
 )
+from vexil.node.closing import closing
 from vexil.node.directory import Directory
 from vexil.node.earlier_returns import OwnWrites, keys_of, own_writes, return_key
 from vexil.node.own_log import OwnLog
@@ -192,7 +192,7 @@ class Returning:
             self._own.add(row.incarnation)
         members = self._place.directory.members
         self._own |= set(members[self._slot].incarnations) if self._slot in members else set()
-        async with self._reading() as batches:
+        async with closing(self._archive.records()) as batches:
             async for batch in batches:
                 for record in batch:
                     if record.project == schema.SYSTEM_PROJECT:
@@ -200,15 +200,6 @@ class Returning:
                     self._archived.add(record.incarnation)
                     self._changes += not self._known(record)
                 await trio.lowlevel.checkpoint()
-
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[AsyncIterator[Sequence[LogRecord]]]:
-        batches = self._archive.records()
-        try:
-            yield batches
-        finally:
-            if isinstance(batches, AsyncGenerator):
-                await batches.aclose()
 
     def _note_incarnations(self, raw: bytes) -> None:
         try:
@@ -235,7 +226,7 @@ class Returning:
 
     async def _pass(self, part: int) -> None:
         self._contexts.clear()
-        async with self._reading() as batches:
+        async with closing(self._archive.records()) as batches:
             async for batch in batches:
                 for record in batch:
                     if self._part(record) == part:

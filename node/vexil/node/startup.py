@@ -18,6 +18,7 @@ from vexil.crdt import hlc as hlcs
 from vexil.crdt.change import Change, Dot, Undecodable, decode
 from vexil.crdt.frontier import Frontier, Verdict
 from vexil.crdt.replica import Replica
+from vexil.node.closing import closing
 from vexil.node.region_writer import CHECKPOINTS_OF_A_START
 from vexil.node.seams import AsideRecord, Journal, MemberRow, Store
 
@@ -102,18 +103,19 @@ async def _read_fold(store: Store, project: str, checkpoint: int, replica: Repli
     built = 0
     place: tuple[str, Dot] | None = None
     fields: dict[str, bytes] = {}
-    async for batch in store.read_fold(project, checkpoint=checkpoint):
-        for name, generation, cell_field, _, packed, _, _ in batch:
-            if place != (name, generation):
-                place = (name, generation)
-                fields = replica.fields(name, generation)
-            made = cells.from_entries((packed,))
-            before = fields.get(cell_field)
-            fields[intern(cell_field)] = made if before is None else cells.join(before, made)
-        built += len(batch)
-        if built >= BUILD_BATCH_CELLS:
-            built = 0
-            await trio.lowlevel.checkpoint()
+    async with closing(store.read_fold(project, checkpoint=checkpoint)) as batches:
+        async for batch in batches:
+            for name, generation, cell_field, _, packed, _, _ in batch:
+                if place != (name, generation):
+                    place = (name, generation)
+                    fields = replica.fields(name, generation)
+                made = cells.from_entries((packed,))
+                before = fields.get(cell_field)
+                fields[intern(cell_field)] = made if before is None else cells.join(before, made)
+            built += len(batch)
+            if built >= BUILD_BATCH_CELLS:
+                built = 0
+                await trio.lowlevel.checkpoint()
 
 
 async def _read_rows(store: Store, project: str, through: Mapping[int, int], loaded: Loaded) -> None:
@@ -132,10 +134,11 @@ async def _read_rows(store: Store, project: str, through: Mapping[int, int], loa
 
 async def _replay(journal: Journal, loaded: Loaded) -> None:
     covered = {project: {**replica.vv, **replica.retired} for project, replica in loaded.replicas.items()}
-    async for batch in journal.replay(after=covered):
-        for record in batch:
-            _offer(loaded, record.project, record.raw, loaded.pending.setdefault(record.project, []))
-        await trio.lowlevel.checkpoint()
+    async with closing(journal.replay(after=covered)) as batches:
+        async for batch in batches:
+            for record in batch:
+                _offer(loaded, record.project, record.raw, loaded.pending.setdefault(record.project, []))
+            await trio.lowlevel.checkpoint()
     for project in list(loaded.pending):
         _retry(loaded, project, loaded.pending[project])
         if not loaded.pending[project]:

@@ -18,6 +18,7 @@ from typing import Final, Self
 import trio
 
 from vexil.node.adapters.sqlite import SqliteStore
+from vexil.node.closing import closing
 from vexil.node.seams import LogRecord, MemberRow, StoreIndeterminate, StoreUnavailable
 
 STORE_FILE: Final = "node.db"
@@ -95,8 +96,9 @@ class SqliteArchive:
 
     async def records(self) -> AsyncIterator[Sequence[LogRecord]]:
         """``Archive.records``, in the order in which they were applied: that is causal."""
-        async for batch in self._store.replay(after={}):
-            yield batch
+        async with closing(self._store.replay(after={})) as batches:
+            async for batch in batches:
+                yield batch
 
     async def discard(self) -> None:
         """``Archive.discard``: close the file, and remove it or move it to ``damaged-``."""
