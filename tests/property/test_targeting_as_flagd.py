@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.property.flag_documents import CONTEXTS, OPERATORS, VARIANT_NAMES, rules
@@ -40,6 +40,8 @@ PEOPLE = st.builds(
 )
 
 
+@example(targeting={"!=": [{"filter": []}, {"filter": []}]}, context={})
+@example(targeting={"==": [[], []]}, context={})
 @given(targeting=TARGETING, context=PEOPLE)
 @settings(max_examples=500, deadline=None)
 def test_targeting(targeting: Any, context: Any) -> None:

@@ -5,7 +5,9 @@ Evaluation itself raises none of them: it answers with an ``Evaluation`` that ca
     SdkError
     ├── RuleError         a rule cannot be run; ``code`` is the OpenFeature error code
     ├── InvalidContext    a request whose evaluation context is refused
-    └── CannotSay         something cannot be said in flagd's language
+    ├── CannotSay         something cannot be said in flagd's language
+    ├── ClientMisconfigured  a client was made with what cannot work
+    └── TransportError    (``client.seams``) a request to a node brought no usable answer
 """
 
 from __future__ import annotations
@@ -30,3 +32,7 @@ class InvalidContext(SdkError):
 
 class CannotSay(SdkError):
     """A flag that means something for which flagd has no words; the message says what."""
+
+
+class ClientMisconfigured(SdkError, ValueError):
+    """A client was made with what cannot work (no URL, a key that is none, …); the message says what."""

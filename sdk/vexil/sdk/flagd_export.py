@@ -1,8 +1,9 @@
 """From a flag set to a flagd document.
 
 A flag keeps its meaning, not its form: rules become one ``if``, a split ``fractional``, a flag that is off with an
-``off_variant`` an enabled one with that default and nothing to run. Reasons are flagd's, so that an off path says
-STATIC or TARGETING_MATCH there; values and variants are the same for every context.
+``off_variant`` an enabled one with that default and nothing to run. Values and variants are the same for every context.
+Reasons are flagd's: only a flag that says STATIC here says it there, except that an off path, for which flagd has no
+word, says STATIC or TARGETING_MATCH.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from vexil.sdk.flagd_prerequisites import Prerequisites, filled, is_off
 from vexil.sdk.limits import EXPORTED_FLAG_BYTES_MAX, LOGIC_DEPTH_MAX
 from vexil.sdk.model import FlagSet
 from vexil.sdk.references import References, depth_of
-from vexil.sdk.rules import effective_default, usable_rules
+from vexil.sdk.rules import effective_default, is_static, usable_rules
 
 ENABLED: Final = "ENABLED"
 DISABLED: Final = "DISABLED"
+ALWAYS_DEFAULT: Final[dict[str, Any]] = {"if": [True, None]}
+"""Logic for flagd to say DEFAULT of a flag whose prerequisites or rules come to nothing as they are now."""
 
 
 class NotExportable(NamedTuple):
@@ -125,7 +128,7 @@ def _flag(flag_set: FlagSet, key: str, inliner: Inliner) -> dict[str, Any]:
             flag["defaultVariant"] = off_variant
         return _checked(flag)
 
-    error = flag_set.compiled(key).error
+    error = flag_set.defect(key)
     if error is not None:
         raise CannotSay(error.details)
     default = effective_default(document)
@@ -138,6 +141,8 @@ def _flag(flag_set: FlagSet, key: str, inliner: Inliner) -> dict[str, Any]:
             flag["defaultVariant"] = None
             logic = default if logic is None else filled(logic, default)
         logic = {"if": [met, logic, off_variant]}
+    elif logic is None and not is_static(document):
+        logic = ALWAYS_DEFAULT
     if logic is not None:
         flag["targeting"] = logic
     return _checked(flag)

@@ -17,8 +17,9 @@ from typing import Any, Final, NamedTuple
 from vexil.sdk.errors import RuleError
 from vexil.sdk.limits import FLAG_BYTES_MAX, FLAG_KEY_BYTES_MAX, LOGIC_DEPTH_MAX
 from vexil.sdk.logic import KNOWN_OPERATORS
-from vexil.sdk.model import FlagDocument, FlagSet, FlagType
+from vexil.sdk.model import FlagSet
 from vexil.sdk.references import REFERENCE, References, depth_of
+from vexil.sdk.shapes import FlagDocument, FlagType
 
 _KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _FLAG_MEMBERS: Final = frozenset({"key", "state", "variants", "defaultVariant", "targeting", "metadata"})

@@ -94,7 +94,7 @@ class Prerequisites:
 
     def _name(self, key: str, document: Mapping[str, Any], wanted: str) -> Any:
         """JsonLogic that yields ``wanted`` exactly if flag ``key``, being on, gives it."""
-        error = self._flag_set.compiled(key).error
+        error = self._flag_set.defect(key)
         if error is not None:
             return NO_VARIANT
         default = effective_default(document) or NO_VARIANT

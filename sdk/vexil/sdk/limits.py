@@ -19,7 +19,27 @@ from the interpreter's limit."""
 SEGMENT_NESTING_MAX: Final = 8
 """Segments that ask for segments while one answer is found."""
 EVALUATION_STEPS_MAX: Final = 200_000
-"""The budget of one evaluation, prerequisites included; ``logic`` says what a step is. Bounds time without a clock."""
+"""The budget of one evaluation, prerequisites included; ``budget`` says what a step is. Bounds time without a clock."""
+NUMBER_CHARACTERS_MAX: Final = 1000
+"""A longer text is no number to JsonLogic, and a longer nest of arrays neither."""
+VERSION_CHARACTERS_MAX: Final = 256
+"""A longer text is no version to ``sem_ver``."""
+VERSIONS_KEPT_MAX: Final = 2048
+"""Versions that are kept once they were read, of the whole process."""
+CODE_KEPT_MAX: Final = 2048
+"""Shapes of rules whose code is kept for the next flag of that shape, of the whole process."""
+UNIT_NODES_MAX: Final = 160
+"""Operations in one generated function; what is larger is made of several."""
+UNIT_DEPTH_MAX: Final = 10
+"""Operations within each other in one generated function: far from what Python's own compiler takes."""
+UNIT_BRANCHES_MAX: Final = 32
+"""Arguments, or branches, side by side in one generated function."""
+CONSTANTS_KEPT_MAX: Final = 4096
+"""Constants of rules that other rules have too, of the whole process."""
+UNKNOWN_KEPT_MAX: Final = 4096
+"""Keys of no flag that a flag set keeps, and that the answers are kept of, so that they cost no more than a flag."""
+FOLDING_STEPS_MAX: Final = 1000
+"""The budget of working out one operation on constants while a flag is compiled."""
 ERROR_DETAILS_CHARACTERS_MAX: Final = 200
 
 CONTEXT_BYTES_MAX: Final = 64 * 1024

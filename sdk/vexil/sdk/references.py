@@ -2,7 +2,8 @@
 
 flagd replaces the text ``{"$ref": "name"}`` wherever it stands in a flag. Here the same is done on the structure, so
 that white space does not matter and an evaluator may name another one. An expanded evaluator is one object however
-often it is named: time is bounded by the budget of evaluation, memory by the size of what was written.
+often it is named, and becomes one function: time is bounded by the budget of evaluation, memory by the size of what was
+written.
 """
 
 from __future__ import annotations
@@ -49,20 +50,18 @@ def depth_of(value: object, *, levels_max: int) -> int:
 
 
 class References:
-    """Puts evaluators in; keeps each that it has expanded.
+    """Puts evaluators in; keeps each that it has expanded. May be used by several threads.
 
     ``evaluators`` must not change while this is used.
     """
 
-    __slots__ = ("_deepest", "_depths", "_evaluators", "_expanded", "_open")
+    __slots__ = ("_evaluators", "_expanded", "_shared")
 
     def __init__(self, evaluators: Mapping[str, object]) -> None:
         self._evaluators = evaluators
-        self._expanded: dict[str, object] = {}
-        self._depths: dict[str, int] = {}
-        """Levels below each expanded evaluator: what is named twice is not walked twice."""
-        self._open: set[str] = set()
-        self._deepest = 0
+        self._expanded: dict[str, tuple[object, int]] = {}
+        """Expanded evaluators and the levels below each: what is named twice is not walked twice."""
+        self._shared: set[int] = set()
 
     def expand(self, rule: object) -> object:
         """``rule`` with every known reference put in; an unknown one stays, and fails when it is reached.
@@ -70,44 +69,76 @@ class References:
         Raises ``RuleError`` (PARSE_ERROR) for what is too deep and for evaluators that name each other in a circle.
         """
         _check_depth(rule, "the rule")
-        return self._put_in(rule, 0)
+        return _Expansion(self).put_in(rule, 0)
 
-    def _put_in(self, value: object, level: int) -> object:
+    def is_shared(self, value: object) -> bool:
+        """Whether a part of an expanded rule is an evaluator, the same object wherever that is named."""
+        return id(value) in self._shared
+
+    def has(self, name: str) -> bool:
+        """Whether there is an evaluator of that name."""
+        return name in self._evaluators
+
+    def written(self, name: str) -> object:
+        """An evaluator as it was written."""
+        return self._evaluators[name]
+
+    def expanded(self, name: str) -> tuple[object, int] | None:
+        """An expanded evaluator and its levels, if it was expanded before."""
+        return self._expanded.get(name)
+
+    def keep(self, name: str, value: object, levels: int) -> tuple[object, int]:
+        """What `expanded` says from now on: this, unless another thread was faster."""
+        kept = self._expanded.setdefault(name, (value, levels))
+        if isinstance(kept[0], dict | list):
+            self._shared.add(id(kept[0]))
+        return kept
+
+
+class _Expansion:
+    """The expansion of one rule."""
+
+    __slots__ = ("_deepest", "_open", "_references")
+
+    def __init__(self, references: References) -> None:
+        self._references = references
+        self._open: set[str] = set()
+        self._deepest = 0
+
+    def put_in(self, value: object, level: int) -> object:
         if not isinstance(value, dict | list):
             return value
-        if level > NESTING_MAX:
-            raise RuleError(
-                PARSE_ERROR, f"the rule nests deeper than {NESTING_MAX} with its evaluators put in"
-            )
+        _check_level(level)
         self._deepest = max(self._deepest, level)
         if isinstance(value, list):
-            return [self._put_in(item, level + 1) for item in value]
+            return [self.put_in(item, level + 1) for item in value]
         name = reference_of(value)
-        if name is not None and name in self._evaluators:
+        if name is not None and self._references.has(name):
             return self._evaluator(name, level + 1)
-        return {member: self._put_in(item, level + 1) for member, item in value.items()}
+        return {member: self.put_in(item, level + 1) for member, item in value.items()}
 
     def _evaluator(self, name: str, level: int) -> object:
         if name in self._open:
             raise RuleError(PARSE_ERROR, f"evaluator {name!r} refers to itself")
-        if name not in self._expanded:
-            body = self._evaluators[name]
+        kept = self._references.expanded(name)
+        if kept is None:
+            body = self._references.written(name)
             _check_depth(body, f"evaluator {name!r}")
             outer, self._deepest = self._deepest, level
             self._open.add(name)
-            try:
-                self._expanded[name] = self._put_in(body, level)
-            finally:
-                self._open.discard(name)
-            self._depths[name] = self._deepest - level
+            expanded = self.put_in(body, level)
+            self._open.discard(name)
+            kept = self._references.keep(name, expanded, self._deepest - level)
             self._deepest = outer
-        deepest = level + self._depths[name]
-        if deepest > NESTING_MAX:
-            raise RuleError(
-                PARSE_ERROR, f"the rule nests deeper than {NESTING_MAX} with its evaluators put in"
-            )
-        self._deepest = max(self._deepest, deepest)
-        return self._expanded[name]
+        value, levels = kept
+        _check_level(level + levels)
+        self._deepest = max(self._deepest, level + levels)
+        return value
+
+
+def _check_level(level: int) -> None:
+    if level > NESTING_MAX:
+        raise RuleError(PARSE_ERROR, f"the rule nests deeper than {NESTING_MAX} with its evaluators put in")
 
 
 def _check_depth(value: object, what: str) -> None:

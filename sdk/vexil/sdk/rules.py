@@ -1,4 +1,4 @@
-"""From a flag's document to what is run: its usable rules, with evaluators put in.
+"""From a flag's document to the logic that is compiled: its usable rules, with evaluators put in.
 
 A rule of Vexil is a condition and an outcome: a variant, or a split that is said with flagd's ``fractional``. Reading a
 document here never fails, whatever it holds: a rule that cannot serve is passed over, as when it is materialised.
@@ -12,11 +12,12 @@ from typing import Any, Final
 
 from vexil.sdk.codes import PARSE_ERROR
 from vexil.sdk.errors import RuleError
-from vexil.sdk.logic import IN_SEGMENT, SEGMENT
 from vexil.sdk.references import References
 
 TARGETING_KEY: Final = {"var": "targetingKey"}
 FLAG_KEY: Final = {"var": "$flagd.flagKey"}
+SEGMENT: Final = "segment"
+IN_SEGMENT: Final = "in_segment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +26,6 @@ class Rule:
 
     condition: object
     outcome: object
-
-
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """What one flag runs: raw targeting, or rules in order; ``error`` if it cannot be run at all."""
-
-    targeting: dict[str, Any] | None = None
-    rules: tuple[Rule, ...] = ()
-    error: RuleError | None = None
-
-
-NOTHING_TO_RUN: Final = Compiled()
 
 
 def usable_rules(document: Mapping[str, Any]) -> tuple[Rule, ...]:
@@ -82,25 +71,40 @@ def has_logic(document: Mapping[str, Any]) -> bool:
     return bool(document.get("targeting")) or bool(document.get("rules"))
 
 
-def compile_flag(document: Mapping[str, Any], references: References) -> Compiled:
-    """What evaluation runs for a flag; total, errors are in the result."""
+def is_static(document: Mapping[str, Any]) -> bool:
+    """Whether a flag that is on says STATIC: whoever hears that may keep the answer for every context.
+
+    Not so a flag with prerequisites, whatever they are: they may have rules, now or later. It says DEFAULT.
+    """
+    return not has_logic(document) and not document.get("prerequisites")
+
+
+def logic_of(document: Mapping[str, Any], references: References) -> dict[str, Any] | list[Any]:
+    """What evaluation runs for a flag, with evaluators put in; it gives a variant, or null for the default.
+
+    Raw targeting as it is; rules as the arguments of one ``if``. Raises ``RuleError`` if it cannot be run at all.
+    """
+    targeting = document.get("targeting")
+    if targeting:
+        if not isinstance(targeting, dict):
+            raise RuleError(PARSE_ERROR, "targeting is not an object")
+        expanded = references.expand(targeting)
+        if not isinstance(expanded, dict):
+            raise RuleError(PARSE_ERROR, "targeting refers to an evaluator that is not an object")
+        return expanded
+    branches: list[Any] = []
+    for rule in usable_rules(document):
+        branches += (references.expand(rule.condition), references.expand(rule.outcome))
+    return [*branches, None]
+
+
+def defect_of(document: Mapping[str, Any], references: References) -> RuleError | None:
+    """Why what a flag has to run cannot be run at all; None if it can."""
     try:
-        targeting = document.get("targeting")
-        if targeting:
-            if not isinstance(targeting, dict):
-                raise RuleError(PARSE_ERROR, "targeting is not an object")
-            expanded = references.expand(targeting)
-            if not isinstance(expanded, dict):
-                raise RuleError(PARSE_ERROR, "targeting refers to an evaluator that is not an object")
-            return Compiled(targeting=expanded)
-        return Compiled(
-            rules=tuple(
-                Rule(references.expand(rule.condition), references.expand(rule.outcome))
-                for rule in usable_rules(document)
-            )
-        )
+        logic_of(document, references)
     except RuleError as error:
-        return Compiled(error=error)
+        return error
+    return None
 
 
 def segments_named_in(rule: object) -> frozenset[str]:

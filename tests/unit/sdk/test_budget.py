@@ -30,7 +30,7 @@ AGAIN = [{"var": "accumulator"}, {"var": "accumulator"}]
         {"merge": doubling({"merge": AGAIN}, [1])},
         {"cat": doubling(AGAIN, "x")},
         {"===": [doubling(AGAIN, "x"), doubling(AGAIN, "y")]},
-        {"fractional": [{"in": [1, doubling(AGAIN, "x")]}, ["on", 1]]},
+        {"fractional": [{"in": [[1], doubling(AGAIN, "x")]}, ["on", 1]]},
         {"cat": doubling({"*": AGAIN}, 3)},
     ],
     ids=["map", "some", "rows", "cat", "merge", "cat of lists", "compare", "bucket", "multiply"],

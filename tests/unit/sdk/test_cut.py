@@ -46,12 +46,14 @@ def test_a_cut_answers_as_of_its_moment_whatever_comes_after() -> None:
 
 def test_what_a_cut_compiles_is_kept_for_the_next_one() -> None:
     origin = FlagSet(flags={"f": flag(**IN_S)})
+    origin.replace_flag("g", flag(targeting={"if": [{"var": "x"}, "on", "off"]}))
     with origin.cut() as first:
-        made = first.compiled("f")
+        made = [first.functions[key] for key in "fg"]
     with origin.cut() as second:
-        assert second.compiled("f") is made
+        bound, shared = [second.functions[key] for key in "fg"]
+        assert shared is made[1]
+        assert bound.__code__ is made[0].__code__  # it asks for a segment of its own set
         origin.replace_flag("f", flag(default="on"))
-        assert second.compiled("f").error is None
         assert one(second, "f") is False
     assert one(origin, "f") is True
 

@@ -92,6 +92,14 @@ def _holds(condition: Any, value: Any) -> bool:
     return ask_one(document, {"x": value}).variant == "off"
 
 
+def test_arrays_and_objects_are_no_members_of_a_list_of_scalars() -> None:
+    among = {"in": [{"var": "x"}, ["a", 1, None]]}
+    values: list[Any] = ["a", 1, True, 1.0, None, ["a"], {}, {"a": 1}, "b", 2]
+    assert [value for value in values if _holds(among, value)] == ["a", 1, True, 1.0, None]
+    document = flag(rules=[{"id": "r", "if": among, "serve": "off"}])
+    assert {ask_one(document, {"x": value}).error_code for value in values} == {None}
+
+
 def test_when_no_rule_holds_the_default_is_given_as_such() -> None:
     assert ask_one(flag(rules=[STAFF])).reason == "DEFAULT"
     answer = ask_one(flag(rules=[STAFF], default=None))

@@ -200,6 +200,21 @@ def test_prerequisites_are_inline(asked: str, wanted: str) -> None:
     exported(flags, evaluators={"gold": VIP}, segments={"s": segment("ada", "bob")})
 
 
+def test_only_what_is_static_here_is_static_there() -> None:
+    flags = {
+        "static": flag(),
+        "undecided": flag(default=None),
+        "unusable": flag(rules=[{"id": "r", "if": True, "serve": "nobody"}]),
+        "met": flag(prerequisites=needs(("static", "on"))),
+        "met-rules": flag(prerequisites=needs(("static", "on")), rules=RULES, default="off"),
+        "asks": flag(prerequisites=needs(("met-rules", "on")), off_variant="off", default=None),
+    }
+    flag_set, document = FlagSet(flags=flags), exported(flags)
+    vip = {"plan": "gold"}
+    for key in flags:
+        assert Reference(document).details(key, vip)[2] == ask(flag_set, key, vip).reason, key
+
+
 @pytest.mark.parametrize(
     "asked",
     [

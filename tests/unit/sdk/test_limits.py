@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.sdk.documents import ask, ask_one, flag, needs, segment
-from vexil.sdk import FlagSet, flagd_logic, logic, operators, references
+from vexil.sdk import FlagSet, buckets, budget, flagd_logic, references
 from vexil.sdk.flagd import to_flagd
 from vexil.sdk.limits import ERROR_DETAILS_CHARACTERS_MAX, EXPORT_INLINE_MAX
 
@@ -52,7 +52,7 @@ def test_an_evaluation_takes_as_many_steps_as_the_limit(monkeypatch: pytest.Monk
     asked = flag(targeting=rule)
     answers = []
     for steps in (20, 2_000):
-        monkeypatch.setattr(logic, "EVALUATION_STEPS_MAX", steps)
+        monkeypatch.setattr(budget, "EVALUATION_STEPS_MAX", steps)
         answers.append(ask_one(asked, {"items": [0] * 100}))
     assert [answer.error_code for answer in answers] == ["GENERAL", None]
     assert answers[1].variant == "on"
@@ -88,7 +88,7 @@ def test_evaluators_nest_as_deep_as_the_limit(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_is_nested_beyond_the_limit_is_not_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operators, "NESTING_MAX", 3)
+    monkeypatch.setattr(buckets, "NESTING_MAX", 3)
     split = flag(targeting={"fractional": [{"var": "who"}, ["on", 1], ["off", 1]]})
 
     def variants(nested: Callable[[int], object]) -> set[str]:

@@ -44,11 +44,31 @@ def test_a_flag_whose_prerequisite_is_kept_from_it_by_a_disabled_flag_is_off() -
             "c": flag(),
         }
     )
-    assert ask(flag_set, "a").reason == "STATIC"
+    assert (ask(flag_set, "a").variant, ask(flag_set, "a").reason) == ("on", "DEFAULT")
     flag_set.replace_flag("c", flag(enabled=False))
     assert ask(flag_set, "a").reason == "DISABLED"
     flag_set.replace_flag("c", None)
     assert ask(flag_set, "a").reason == "DISABLED"
+
+
+def test_what_clients_keep_for_every_context_asks_for_no_other_flag() -> None:
+    # Clients keep what is STATIC: "a" and, by way of "b", "above" turn with the context.
+    flags = {
+        "base": flag(rules=[{"id": "r", "if": {"var": "vip"}, "serve": "on"}], default="off"),
+        "plain": flag(),
+        "a": flag(prerequisites=needs(("base", "on"))),
+        "b": flag(prerequisites=needs(("a", "on"))),
+        "above": flag(prerequisites=needs(("b", "on")), off_variant="off"),
+        "steady": flag(prerequisites=needs(("plain", "on"))),
+        "none": flag(prerequisites=needs(("plain", "on")), default=None),
+    }
+    flag_set = FlagSet(flags=flags)
+    assert ask(flag_set, "plain").reason == "STATIC"
+    for key in flags.keys() - {"base", "plain"}:
+        assert ask(flag_set, key, {"vip": True}).reason == "DEFAULT", key
+    assert ask(flag_set, "above", {"vip": False}).reason == "DISABLED"
+    flag_set.replace_flag("steady", flag())
+    assert ask(flag_set, "steady").reason == "STATIC"
 
 
 @pytest.mark.parametrize("order", list(permutations("abcd")))
@@ -63,7 +83,7 @@ def test_a_cycle_gives_the_same_answers_wherever_one_starts(order: tuple[str, ..
     flag_set = FlagSet(flags={key: flags[key] for key in order})
     answers = {key: (ask(flag_set, key).variant, ask(flag_set, key).reason) for key in order}
     off, on = ("off", "DISABLED"), ("on", "DISABLED")
-    assert answers == {"a": off, "b": off, "c": on, "d": ("on", "STATIC")}
+    assert answers == {"a": off, "b": off, "c": on, "d": ("on", "DEFAULT")}
     assert flag_set.cyclic == {"a", "b", "c"}
 
 

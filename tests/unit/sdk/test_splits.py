@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import mmh3
 import pytest
 
 from tests.unit.sdk.documents import Reference, ask_one, flag
@@ -105,3 +106,21 @@ def test_an_evaluator_can_hold_the_distribution() -> None:
     )
     answers = [ask_one(document, person, evaluators={"first": ["one", 1]}).variant for person in PEOPLE]
     assert answers == [ask_one(split(), person).variant for person in PEOPLE]
+
+
+def test_the_second_generation_hashes_texts_one_after_the_other() -> None:
+    def answer(targeting: Any, **context: Any) -> str:
+        document = flag("string", variants=NAMES, default=None, targeting=targeting)
+        return ask_one(document, context, bucketing="v2").variant
+
+    def expected(text: str) -> str:
+        bucket = mmh3.hash(text, signed=False) * 4 >> 32
+        return ["one", "two", "three", "three"][bucket]
+
+    by_account = {"fractional": [{"var": "account"}, *SPLIT]}
+    for n in range(100):
+        who = f"user-{n}"
+        assert answer({"fractional": SPLIT}, targetingKey=who) == expected("f" + who)
+        assert answer(by_account, account=who) == expected(who)
+    assert {answer(by_account, account=account) for account in (None, "", 7, ["one", 1], {"a": 1})} == {""}
+    assert {answer({"fractional": SPLIT}, targetingKey=who) for who in (None, "", 7, "\ud800")} == {""}
