@@ -39,6 +39,7 @@ class Clone:
         port = next(free_base_ports(2))
         text = re.sub(r"(?m)^http_port = \d+$", f"http_port = {port}", config.read_text())
         text = re.sub(r"(?m)^peer_port = \d+$", f"peer_port = {port + 1}", text)
+        text = text.partition("[[flagd_listener]]")[0]  # the last thing in it, and its port is the original's
         secret = cluster.data / "cluster.secret"
         config.write_text(
             re.sub(r"(?m)^cluster_secret_file = .*$", f'cluster_secret_file = "{secret}"', text)

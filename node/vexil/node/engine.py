@@ -25,6 +25,7 @@ from vexil.node.caretaker import Caretaker
 from vexil.node.durability import Durability
 from vexil.node.engine_types import EngineSettings, Seams, Written
 from vexil.node.enrolment import Enrolment
+from vexil.node.feeds import Feeds
 from vexil.node.following import Following
 from vexil.node.forks import fresh_incarnation
 from vexil.node.gossip.exchange import Exchange
@@ -84,9 +85,8 @@ class Engine(GossipHost):
             must_return=self.leaving.must_return,
         )
         self.loops = Loops(self, self._exchange, self.peers, settings.gossip, seams.rng)
-        self.following = Following(
-            self, self.loops, on_settled=lambda: self.writing.advanced(schema.SYSTEM_PROJECT)
-        )
+        self.feeds = Feeds(self.project, streams_max=settings.streams_max)
+        self.following = Following(self, self.loops, on_settled=self._on_settled)
         self.peer_service = PeerService(
             self,
             self.links,
@@ -249,6 +249,10 @@ class Engine(GossipHost):
         if not self.ready:
             raise errors.NodeNotReady("the node is loading its state")
         self.enrolment.admit_write()
+
+    def _on_settled(self) -> None:
+        self.feeds.advanced(self.system)
+        self.writing.advanced(schema.SYSTEM_PROJECT)
 
     # -- another history of an incarnation, ours perhaps
 

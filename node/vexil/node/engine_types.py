@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from vexil.crdt.change import Dot
+from vexil.node.feeds import STREAMS_MAX
 from vexil.node.gossip.loops import GossipSettings
 from vexil.node.seams import Archive, Clock, Entropy, Journal, PeerTransport, Store
 from vexil.node.telemetry import Log, Telemetry
@@ -36,6 +37,8 @@ class EngineSettings:
     """What is older, and is at every member, may go from the log; the past that follows a snapshot ends there too."""
     gossip: GossipSettings = field(default_factory=GossipSettings)
     garbage_interval_ms: int = GARBAGE_INTERVAL_MS
+    streams_max: int = STREAMS_MAX
+    """Of all kinds together."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ knows the outcome: a definite refusal has written nothing, an indefinite one may
     ├── Malformed                400 request.malformed
     ├── TokenInvalid             400 token.invalid
     ├── KeyInvalid               401 key.invalid
+    ├── TicketInvalid            401 ticket.invalid
     ├── KeyForbidden             403 key.forbidden
     ├── NotFound                 404 <kind>.not_found
     ├── Exists                   409 <kind>.exists
@@ -24,6 +25,7 @@ knows the outcome: a definite refusal has written nothing, an indefinite one may
     ├── RateLimited              429 rate.limited
     ├── DurabilityUnavailable    503 durability.unavailable
     ├── NodeNotReady             503 node.not_ready
+    ├── StreamsFull              503 limit.streams
     └── WriteIndeterminate       504 write.indeterminate      + "change"; the only one that is not definite
 
 When to come back (``Retry-After``, with every 429 and 503) is drawn at the boundary: whoever refuses cannot know how
@@ -125,6 +127,16 @@ class KeyInvalid(ApiError):
 
     def __init__(self, detail: str = "no key was sent, or it is not valid") -> None:
         super().__init__("key.invalid", detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+class TicketInvalid(ApiError):
+    """What came as the ticket of an event stream is none of this cluster's, or has long been over."""
+
+    status = 401
+    title = "A valid ticket is needed"
+
+    def __init__(self) -> None:
+        super().__init__("ticket.invalid", "the ticket is not valid: evaluate again to get another one")
 
 
 class KeyForbidden(ApiError):
@@ -302,6 +314,16 @@ class NodeNotReady(ApiError):
 
     def __init__(self, detail: str) -> None:
         super().__init__("node.not_ready", detail)
+
+
+class StreamsFull(ApiError):
+    """So many streams are open as this node takes: another node, or later."""
+
+    status = 503
+    title = "Too many streams"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("limit.streams", detail)
 
 
 class WriteIndeterminate(ApiError):

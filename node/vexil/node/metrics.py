@@ -125,6 +125,12 @@ class Metrics:
         self._evaluations = Counter(
             "vexil_evaluations", "Flags evaluated for callers.", ["kind"], registry=own
         )
+        self._stream_events = Counter(
+            "vexil_stream_events", "Events sent on streams.", ["kind", "event"], registry=own
+        )
+        self._stream_ends = Counter(
+            "vexil_stream_ends", "Streams that this node has ended.", ["kind", "reason"], registry=own
+        )
         # Looking a child up by its labels costs more than counting; there are few of them.
         self._request_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._lag_children: dict[str, Histogram] = {}
@@ -253,6 +259,14 @@ class Metrics:
         """``count`` flags were evaluated in one request; ``kind`` is ``single`` or ``bulk``."""
         self._evaluations.labels(kind).inc(count)
 
+    def count_stream_event(self, kind: str, event: str) -> None:
+        """An event was begun on a stream of ``kind``."""
+        self._stream_events.labels(kind, event).inc()
+
+    def count_stream_end(self, kind: str, reason: str) -> None:
+        """A stream of ``kind`` has ended, and not because its reader has gone."""
+        self._stream_ends.labels(kind, reason).inc()
+
     def render(self) -> tuple[bytes, str]:
         """The text for Prometheus and its content type."""
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
@@ -296,6 +310,10 @@ class _StatusGauges(Collector):
             "The region's store answers.",
             [((), store.get("state") == "available" if store else None)],
         )
+        streams = _mapping(status.get("streams"))
+        opened = [((str(kind),), count) for kind, count in _mapping(streams.get("open")).items()]
+        yield _gauge("vexil_streams_open", "Streams that are open.", opened, ("kind",))
+        yield _gauge("vexil_streams_max", "Streams that may be open.", [((), streams.get("max"))])
         yield from self._garbage(_mapping(status.get("garbage")))
         members = [m for m in status.get("members") or () if isinstance(m, Mapping)]
         yield from self._members(members)

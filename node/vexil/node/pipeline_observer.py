@@ -10,6 +10,7 @@ from vexil.crdt.change import Change
 from vexil.node import astray
 from vexil.node.astray import Vectors
 from vexil.node.caretaker import Caretaker
+from vexil.node.feeds import Feeds
 from vexil.node.gossip.intake import stop
 from vexil.node.gossip.loops import Loops
 from vexil.node.node_state import NodeState
@@ -24,6 +25,7 @@ class PipelineObserver(NodeState):
     writing: Writing
     loops: Loops
     caretaker: Caretaker
+    feeds: Feeds
 
     def tick(self) -> int:
         """The HLC of a new local change."""
@@ -57,6 +59,7 @@ class PipelineObserver(NodeState):
             twin = self.enrolment.twin()
             if twin is not None:
                 self.caretaker.twin(twin)
+        self.feeds.advanced(project)
         self.writing.advanced(project.name)
 
     def _forget_what_waits(self) -> None:

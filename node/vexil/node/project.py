@@ -21,17 +21,18 @@ from vexil.crdt.flag_document import document
 from vexil.crdt.flag_reader import read_flag, read_switches, switches_among
 from vexil.crdt.flag_state import FlagState
 from vexil.crdt.flagd_state import read_flagd
-from vexil.crdt.generation import Cells, visible
 from vexil.crdt.limits import SEGMENT_MEMBERS_MAX
 from vexil.crdt.materialise import ConflictRecord
 from vexil.crdt.payload import TOMBSTONE, UNREADABLE, decode
 from vexil.crdt.pen import NEW_GENERATION
-from vexil.crdt.policy import latest, lww, present
+from vexil.crdt.policy import latest
 from vexil.crdt.replica import Replica
 from vexil.crdt.segment_state import SegmentState, read_segment, segment_document, update_members
 from vexil.node.idempotency import IdempotencyIndex
 from vexil.node.parked_conflicts import ParkedConflicts
-from vexil.sdk.model import FlagDocument, FlagSet, SegmentDocument
+from vexil.node.segment_views import document_of, only_members
+from vexil.node.served_changes import EVALUATORS, METADATA, ServedChanges, same
+from vexil.sdk.model import BUCKETING, FlagDocument, FlagSet, SegmentDocument
 
 WAITING_MAX = 4_096
 """Changes that came before what they depend on; beyond it they are left to the next pull."""
@@ -41,6 +42,8 @@ TURN_OBJECTS = 512
 """Of a project that is read as a whole so many objects are read in one turn of the event loop (some 15 ms)."""
 INTERNAL_DEFECT = "internal"
 """Why an object is quarantined that our own reader failed on."""
+
+_PREFIX = len(schema.MEMBER_PREFIX)
 
 OnDefect = Callable[[str, str, Exception], None]
 
@@ -85,6 +88,8 @@ class Project:
         """Object -> the defect that puts it on the off path."""
         self.followed_by: Callable[[str], None] | None = None
         """Told of every object that was read again; see `vexil.node.rereading`."""
+        self.served_changes: ServedChanges | None = None
+        """Told what becomes of what is served, while somebody follows it; `vexil.node.feeds` takes it."""
         self.on_defect = on_defect
         self._flag_sets: dict[str, FlagSet] = {}
         self._flag_keys: list[str] = []
@@ -211,6 +216,8 @@ class Project:
         self._stamp()
 
     def _settle(self, environments: tuple[str, ...], bucketing: str, flag_sets: dict[str, FlagSet]) -> None:
+        if self.served_changes is not None and bucketing != self.bucketing:
+            self.served_changes.everything()
         self.environments = environments
         self.bucketing = bucketing
         self._flag_sets = flag_sets
@@ -253,12 +260,17 @@ class Project:
         self._segments = views._segments
         self._conflicts, self.quarantined = views._conflicts, views.quarantined
         self._parked = views._parked
+        if self.served_changes is not None:
+            self.served_changes.everything()
         self._stamp()
         return shown
 
     def _stamp(self) -> None:
         if self._flag_sets:
             version = self.replica.root_hash()
+            if self.bucketing != BUCKETING:
+                # The same documents, and other answers.
+                version += f"-{self.bucketing}"
             for flag_set in self._flag_sets.values():
                 flag_set.version = version
 
@@ -286,12 +298,12 @@ class Project:
         state = read_flag(key, self.replica.cells(name), self.environments)
         if state is None:
             self._forget(name, key, self._flag_keys)
-            for flag_set in self._flag_sets.values():
-                flag_set.replace_flag(key, None)
+            for environment in self._flag_sets:
+                self._serve_flag(environment, key, None)
             return
         _add_sorted(self._flag_keys, key)
-        for environment, flag_set in self._flag_sets.items():
-            flag_set.replace_flag(key, cast(FlagDocument, document(state, environment)))
+        for environment in self._flag_sets:
+            self._serve_flag(environment, key, cast(FlagDocument, document(state, environment)))
         broken = state.broken or next((e.broken for e in state.environments.values() if e.broken), None)
         self._record(name, (*state.conflicts, *state.problems), broken)
 
@@ -307,8 +319,14 @@ class Project:
         for environment, enabled in read.enabled.items():
             flag_set = self._flag_sets.get(environment)
             if flag_set is not None:
-                flag_set.replace_flag(key, {**flag_set.flags[key], "enabled": enabled})
+                self._serve_flag(environment, key, {**flag_set.flags[key], "enabled": enabled})
         return bool(served)
+
+    def _serve_flag(self, environment: str, key: str, made: FlagDocument | None) -> None:
+        flag_set = self._flag_sets[environment]
+        if self.served_changes is not None:
+            self.served_changes.flag(environment, key, flag_set.flags.get(key), made)
+        flag_set.replace_flag(key, made)
 
     def _refresh_segment(self, name: str, key: str, fields: Sequence[str]) -> None:
         cells = self.replica.cells(name)
@@ -316,17 +334,24 @@ class Project:
         if state is not None and any(f.lends_members(key) for f in self._flag_sets.values()):
             # An answer that is being made goes on with the members that it has begun with.
             state = self._segments[key] = replace(state, members=set(state.members))
+        noted = self.served_changes
+        if noted is not None and state is not None:
+            noted.members(
+                key, [f[_PREFIX:] for f in fields if f.startswith(schema.MEMBER_PREFIX)], state.members
+            )
         if (
             state is not None
             and name not in self._conflicts
             and name not in self.quarantined
-            and _only_members(state, cells, fields)
+            and only_members(state, cells, fields)
             and update_members(state.members, cells, shown=state.generation, fields=fields)
             and len(state.members) <= SEGMENT_MEMBERS_MAX
         ):
             self._serve_segment(key, segment_document(state))
             return
-        state = read_segment(key, cells)
+        before, state = state, read_segment(key, cells)
+        if noted is not None:
+            noted.segment(key, document_of(before), document_of(state))
         if state is None:
             self._segments.pop(key, None)
             self._forget(name, key, self._segment_keys)
@@ -345,7 +370,11 @@ class Project:
         state = read_flagd(environment, self.replica.cells(name))
         flag_set = self._flag_sets.get(environment)
         if flag_set is not None:
-            if dict(flag_set.evaluators) != state.evaluators:
+            evaluators, metadata = dict(flag_set.evaluators), dict(flag_set.metadata)
+            if self.served_changes is not None:
+                self.served_changes.setting(environment, EVALUATORS, evaluators, state.evaluators)
+                self.served_changes.setting(environment, METADATA, metadata, state.metadata)
+            if not same(evaluators, state.evaluators):
                 flag_set.set_evaluators(state.evaluators)
             flag_set.set_metadata(state.metadata)
         self._record(name, (*state.conflicts, *state.problems), None)
@@ -366,21 +395,6 @@ class Project:
         at = bisect_left(keys, key)
         if at < len(keys) and keys[at] == key:
             del keys[at]
-
-
-def _only_members(state: SegmentState, cells: Cells, fields: Sequence[str]) -> bool:
-    """Whether the touched ``fields`` have changed who belongs to the segment, and nothing else that is read of it."""
-    if not fields or not all(f.startswith(schema.MEMBER_PREFIX) or f == schema.EXISTS for f in fields):
-        return False
-    found = visible(cells)
-    if len(found) != 1 or len(state.generations) != 1 or state.needs_review:
-        return False
-    existence = found[0]
-    if (existence.generation, existence.epoch) != (state.generation, state.epoch):
-        return False
-    packed = cells[state.generation]
-    members = [live(packed[f]) for f in fields if f != schema.EXISTS and f in packed]
-    return not lww(existence.lanes).siblings and not any(present(lanes).siblings for lanes in members)
 
 
 def _add_sorted(keys: list[str], key: str) -> None:

@@ -20,7 +20,7 @@ Errors of this module, translated once by the adapter that meets them::
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -115,7 +115,7 @@ class Journal(Protocol):
         once it has been handed to the disk. Raises JournalFull (definite) or JournalIndeterminate.
         """
 
-    def replay(self, *, after: Mapping[str, Mapping[int, int]]) -> AsyncIterator[Sequence[LogRecord]]:
+    def replay(self, *, after: Mapping[str, Mapping[int, int]]) -> AsyncGenerator[Sequence[LogRecord]]:
         """Every record that ``after`` (project -> version vector) does not cover, in append order.
 
         In bounded batches; a torn last record is not returned.

@@ -74,6 +74,7 @@ def status(engine: Engine) -> dict[str, Any]:
         "garbage": engine.caretaker.garbage_status(),
         "log": engine.caretaker.log_status(),
         "repairs": [report.plain() for report in engine.repairs.reports],
+        "streams": {"open": engine.feeds.open, "max": engine.feeds.streams_max},
         "links_cut": engine.links.listed(),
     }
 

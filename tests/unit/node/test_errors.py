@@ -13,6 +13,7 @@ EVERY = [
     (errors.Malformed("x"), 400, "request.malformed"),
     (errors.TokenInvalid("x"), 400, "token.invalid"),
     (errors.KeyInvalid(), 401, "key.invalid"),
+    (errors.TicketInvalid(), 401, "ticket.invalid"),
     (errors.KeyForbidden("x"), 403, "key.forbidden"),
     (errors.NotFound("segment", "s"), 404, "segment.not_found"),
     (errors.Exists("flag", "f"), 409, "flag.exists"),
@@ -29,6 +30,7 @@ EVERY = [
     (errors.RateLimited("x"), 429, "rate.limited"),
     (errors.DurabilityUnavailable("x"), 503, "durability.unavailable"),
     (errors.NodeNotReady("x"), 503, "node.not_ready"),
+    (errors.StreamsFull("x"), 503, "limit.streams"),
     (errors.WriteIndeterminate("1:1"), 504, "write.indeterminate"),
 ]
 

@@ -33,10 +33,12 @@ from vexil.node.api.app import create_app
 from vexil.node.api.bootstrap import VARIABLE as BOOTSTRAP_VARIABLE
 from vexil.node.api.bootstrap import BootstrapKeyInvalid, bootstrap_owner_key
 from vexil.node.api.limits import ApiLimits
+from vexil.node.api.tickets import derived
 from vexil.node.config import ConfigError, NodeConfig, cluster_secret
 from vexil.node.engine import Engine
 from vexil.node.engine_types import EngineSettings, MustReturn, Seams
 from vexil.node.gossip.loops import GossipSettings
+from vexil.node.grpc.services import port_app
 from vexil.node.logs import configure_logs, get_logger
 from vexil.node.metrics import Metrics
 from vexil.node.seams import PeerIdentity, SeamError
@@ -44,6 +46,8 @@ from vexil.node.telemetry import Log
 
 DRAIN_MS = 5_000
 RETURN_PAUSE_MS = 500
+CONNECTIONS_BESIDE_STREAMS = 2_000
+"""What a port takes beyond the streams that the node allows: a full house must not keep out who only asks."""
 SEED_BYTES = 16
 ARCHIVES_OPEN_MAX = 16
 """Earlier states of this slot that are brought back in one life of a process; as a rule there is one."""
@@ -172,6 +176,7 @@ async def _live(
                 ),
                 garbage_interval_ms=config.garbage_interval_ms,
                 log_retention_days=config.log_retention_days,
+                streams_max=config.streams_max,
             ),
             Seams(
                 clock=clock,
@@ -201,14 +206,16 @@ async def _live(
             logger=log,
             metrics=metrics,
             dev_links=engine.links if config.dev else None,
+            ticket_secret=derived(secret),
             limits=ApiLimits(
                 request_body_bytes_max=config.request_body_bytes_max,
                 import_body_bytes_max=config.import_body_bytes_max,
             ),
         )
-        for listener in config.flagd_listener:
-            log.warning("flagd listeners are not served by this version", port=listener.port)
-        serving = ServingLimits(shutdown_ms=config.shutdown_grace_ms)
+        serving = ServingLimits(
+            shutdown_ms=config.shutdown_grace_ms,
+            connections_max=config.streams_max + CONNECTIONS_BESIDE_STREAMS,
+        )
         closing = trio.Event()
         must: list[MustReturn] = []
 
@@ -229,12 +236,16 @@ async def _live(
             async with trio.open_nursery() as servers:
                 await servers.start(_serve, peer_app, config.peer_host, config.peer_port, closing, serving)
                 await servers.start(_serve, http_app, config.http_host, config.http_port, closing, serving)
+                for at in config.flagd_listener:
+                    flagd = port_app(http_app.services, project=at.project, environment=at.environment)
+                    await servers.start(_serve, flagd, at.host, at.port, closing, serving)
                 log.info("listening", http=config.http_url, peers=config.peer_url)
                 helpers = [
                     await servers.start(_cancellable, partial(python_memory.run, engine.until_ready)),
                     await servers.start(_cancellable, partial(_make_owner_key, engine, owner_key, config)),
                 ]
                 await closing.wait()
+                engine.feeds.close()
                 for helper in helpers:
                     helper.cancel()
                 servers.cancel_scope.deadline = trio.current_time() + config.shutdown_grace_ms / 1000

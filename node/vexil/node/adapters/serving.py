@@ -18,12 +18,14 @@ import errno
 import logging
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
@@ -37,6 +39,8 @@ AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
 
 ACCEPT_PAUSE_MS = 100
 """How long the accept loop waits when the process has run out of file descriptors or memory."""
+SEND_BYTES = 64 * 1024
+"""Of a long answer so much is handed to the operating system at a time, and has to be taken in ``stall_ms``."""
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 
@@ -75,9 +79,12 @@ class ServingLimits:
     caller of ours keeps an idle connection, so that the caller is the one who closes."""
     keep_alive_requests_max: int = 10_000_000
     header_limit_bytes: int = 16 * 1024
+    stall_ms: int = 30_000
+    """A connection is closed whose caller takes nothing of an answer for so long."""
     shutdown_ms: int = 5_000
     """How long requests in flight may take after shutdown was asked for, and then the app's own shutdown."""
-    h2_streams_max: int = 128
+    h2_streams_max: int = 1_000
+    """Requests and streams of one HTTP/2 connection; gRPC clients have one connection for all of theirs."""
     h2_frame_limit_bytes: int = 16 * 1024
 
 
@@ -150,10 +157,18 @@ async def _run(
     lifespan = Lifespan(wrapped, config, state)
     context = WorkerContext(None)
 
+    open_connections: set[_Connection] = set()
+
     async def converse(stream: trio.SocketStream) -> None:
         try:
             # Hypercorn annotates TLS streams only; it asks plain ones for their type at run time.
-            await _Connection(wrapped, config, context, ConnectionState(state.copy()), stream)  # type: ignore[arg-type]
+            connection = _Connection(wrapped, config, context, ConnectionState(state.copy()), stream)  # type: ignore[arg-type]
+            connection.stall_s = limits.stall_ms / 1000
+            open_connections.add(connection)
+            try:
+                await connection
+            finally:
+                open_connections.discard(connection)
         except* Exception:  # noqa: BLE001 - whatever it is, it must not reach the other connections
             _log.exception("a connection to port %d failed inside the HTTP server and was closed", port)
         finally:
@@ -174,6 +189,8 @@ async def _run(
                 listener.socket.close()
             await context.terminated.set()
             connections.cancel_scope.deadline = trio.current_time() + limits.shutdown_ms / 1000
+            for connection in open_connections:
+                connection.hurry(limits.shutdown_ms / 1000)
         try:
             await lifespan.wait_for_shutdown()
         except LifespanTimeoutError:
@@ -182,6 +199,34 @@ async def _run(
 
 
 class _Connection(TCPServer):
+    stall_s: float
+    """How long its caller may take nothing of what is sent to him."""
+    _sending: trio.CancelScope | None = None
+
+    def hurry(self, stall_s: float) -> None:
+        """The server stops: from now on its caller has no longer than this."""
+        self.stall_s = min(self.stall_s, stall_s)
+        if self._sending is not None:
+            self._sending.deadline = min(self._sending.deadline, trio.current_time() + stall_s)
+
+    async def protocol_send(self, event: Event) -> None:
+        # Hypercorn shields its sends, and would wait for ever for whoever has stopped reading; nobody else can end it.
+        if not isinstance(event, RawData):
+            await super().protocol_send(event)
+            return
+        async with self.send_lock:
+            data = memoryview(event.data)
+            for start in range(0, len(data), SEND_BYTES):
+                taken = False
+                self._sending = trio.CancelScope(deadline=trio.current_time() + self.stall_s, shield=True)
+                with suppress(trio.BrokenResourceError, trio.ClosedResourceError), self._sending:
+                    await self.stream.send_all(data[start : start + SEND_BYTES])
+                    taken = True
+                if not taken:
+                    await trio.aclose_forcefully(self.stream)
+                    await self.protocol.handle(Closed())
+                    return
+
     async def _read_data(self) -> None:
         # Without this a connection that its client has closed keeps its socket until the keep-alive time is over.
         await super()._read_data()

@@ -8,7 +8,7 @@ sync. Where the seam says "a timestamp per column", see ``vexil.node.fold_order`
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -136,7 +136,7 @@ class SqliteStore:
         if outcome.fate is not Fate.WRITTEN:
             raise _JOURNAL_ERRORS[outcome.fate](outcome.message)
 
-    async def replay(self, *, after: Mapping[str, Mapping[int, int]]) -> AsyncIterator[Sequence[LogRecord]]:
+    async def replay(self, *, after: Mapping[str, Mapping[int, int]]) -> AsyncGenerator[Sequence[LogRecord]]:
         """``Journal.replay``: damaged records are left out and counted (``damaged_records``). Raises JournalError."""
         behind = await self._read(lambda: self._log_reader.before_uncovered(after), JournalError)
         while behind is not None:

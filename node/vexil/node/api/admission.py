@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any, Final
 
-from vexil.node.api import cors, json_body
+from vexil.node.api import cors, event_stream, json_body
 from vexil.node.api.exchange import Answer
 from vexil.node.api.limits import ApiLimits
 from vexil.node.api.problems import of, problem, say_when_to_come_back
@@ -19,6 +19,7 @@ from vexil.node.errors import RateLimited
 from vexil.node.metrics import Metrics
 from vexil.node.telemetry import Log
 
+_STREAM: Final = event_stream.CONTENT_TYPE.encode()
 HEALTH: Final = frozenset(("/healthz", "/readyz"))
 
 Receive = Callable[[], Awaitable[Any]]
@@ -49,10 +50,14 @@ class Admission:
             await _send(send, self._refusal(scope["path"]))
         else:
             self._inside += 1
+            leave = _Once(self._leave)
             try:
-                await self._guarded(scope, receive, send)
+                await self._guarded(scope, receive, _told_of_streams(send, leave))
             finally:
-                self._inside -= 1
+                leave()
+
+    def _leave(self) -> None:
+        self._inside -= 1
 
     async def _guarded(self, scope: Any, receive: Receive, send: Send) -> None:
         """What goes wrong around our own code, in the framework, is answered and logged once like everything else."""
@@ -84,6 +89,29 @@ class Admission:
         if path.startswith(cors.PREFIX):
             cors.allow(answer, None)
         return answer
+
+
+class _Once:
+    """Calls something the first time that it is called itself."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call: Callable[[], None] | None = call
+
+    def __call__(self) -> None:
+        call, self._call = self._call, None
+        if call is not None:
+            call()
+
+
+def _told_of_streams(send: Send, leave: Callable[[], None]) -> Send:
+    """A ``send`` that lets a request leave once it has become a stream: those have a bound of their own."""
+
+    async def send_on(message: Any) -> None:
+        if message["type"] == "http.response.start" and (b"content-type", _STREAM) in message["headers"]:
+            leave()
+        await send(message)
+
+    return send_on
 
 
 async def _send(send: Send, answer: Answer) -> None:

@@ -14,13 +14,17 @@ from vexil.node.api import (
     changes,
     cors,
     dispatch,
+    explain,
     flagd_documents,
     flags,
     keys,
     members,
     ofrep,
+    ofrep_stream,
     operations,
     projects,
+    sdk_flags,
+    sdk_stream,
     segments,
     transfer,
 )
@@ -29,9 +33,14 @@ from vexil.node.api.auth import Authenticator
 from vexil.node.api.connection import Connection, NoWebSocket
 from vexil.node.api.documents import Documents
 from vexil.node.api.exchange import Routes, Services
+from vexil.node.api.flag_set_documents import FlagSetDocuments
+from vexil.node.api.flag_set_patches import FlagSetPatches
 from vexil.node.api.limits import ApiLimits
 from vexil.node.api.port import Links, Node
 from vexil.node.api.request_body import bounded
+from vexil.node.api.tickets import SECRET_BYTES, Tickets
+from vexil.node.grpc.app import WithGrpc
+from vexil.node.grpc.services import keyed_app
 from vexil.node.metrics import Metrics
 from vexil.node.seams import Clock, Entropy
 from vexil.node.telemetry import Log
@@ -40,6 +49,7 @@ ROUTES: Final[Routes] = (
     *operations.ROUTES,
     *projects.ROUTES,
     *flags.ROUTES,
+    *explain.ROUTES,
     *segments.ROUTES,
     *changes.ROUTES,
     *transfer.ROUTES,
@@ -47,10 +57,19 @@ ROUTES: Final[Routes] = (
     *keys.ROUTES,
     *members.ROUTES,
     *ofrep.ROUTES,
+    *ofrep_stream.ROUTES,
     *flagd_documents.ROUTES,
+    *sdk_flags.ROUTES,
+    *sdk_stream.ROUTES,
 )
 UNKNOWN: Final = "unknown"
 """The route under which requests for no route are counted."""
+
+
+class NodeApp(QuartTrio):
+    """The app of a node's HTTP port; other ports of the node serve with the same ``services``."""
+
+    services: Services
 
 
 def create_app(
@@ -62,9 +81,12 @@ def create_app(
     logger: Log,
     metrics: Metrics,
     dev_links: Links | None = None,
+    ticket_secret: bytes | None = None,
     limits: ApiLimits | None = None,
-) -> QuartTrio:
+) -> NodeApp:
     """The ASGI app of ``engine``'s HTTP port. ``dev_links`` is given in dev mode only.
+
+    ``ticket_secret`` signs tickets of event streams: nodes that share it take each other's. Without it, only its own.
 
     The engine may still be loading: until it is ready everything but health, metrics and status is refused.
     """
@@ -79,11 +101,15 @@ def create_app(
         limits=limits,
         authenticator=Authenticator(lambda: engine.directory.keys, cached_max=limits.keys_cached_max),
         documents=Documents(kept_max=limits.documents_cached_max),
+        flag_sets=FlagSetDocuments(kept_max=limits.sets_cached_max),
+        patches=FlagSetPatches(),
+        tickets=Tickets(ticket_secret or entropy.token_bytes(SECRET_BYTES)),
         links=dev_links,
         token_waits=trio.CapacityLimiter(limits.token_waits_max),
         imports=trio.CapacityLimiter(limits.imports_max),
     )
-    app = QuartTrio(__name__, static_folder=None)
+    app = NodeApp(__name__, static_folder=None)
+    app.services = services
     app.request_class = bounded(limits)
     app.asgi_http_class = Connection
     app.asgi_websocket_class = NoWebSocket
@@ -115,5 +141,6 @@ def create_app(
         return dispatch.response(answer)
 
     app.register_error_handler(Exception, unrouted)
-    app.asgi_app = Admission(app.asgi_app, limits, rng, metrics, logger)  # type: ignore[method-assign]
+    admission = Admission(app.asgi_app, limits, rng, metrics, logger)
+    app.asgi_app = WithGrpc(keyed_app(services), admission)  # type: ignore[method-assign]
     return app

@@ -83,6 +83,14 @@ class Authenticator:
             raise errors.KeyInvalid
         return found
 
+    def holds(self, caller: Caller) -> bool:
+        """Whether a caller who was found before would be found now: his key is not revoked, nor another one."""
+        return self._known(caller.id) == caller
+
+    def known(self, key_id: str) -> Caller | None:
+        """Whoever the key ``key_id`` stands for, for what this node has signed for it; None if it is revoked."""
+        return self._known(key_id)
+
     def _known(self, key_id: str) -> Caller | None:
         state = self._keys().get(key_id)
         if state is None:

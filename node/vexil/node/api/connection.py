@@ -3,11 +3,12 @@
 The framework watches for the caller's going away in a task of its own, and sends an answer in pieces. A request whose
 body has arrived with its headers, as nearly all do, is answered in its own task, and in one piece. A larger one is
 left to the framework's way, so that its sender is judged by the headers before the rest is waited for. An answer that
-goes on and on would belong there too: only there is it noticed that nobody reads it any more.
+goes on and on (`LiveResponse`) is sent while somebody watches whether its reader is still there.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable
 from contextlib import suppress
 from typing import Any
 
@@ -23,6 +24,16 @@ SMALL_BODY_TIMEOUT_S = 0.05
 """How long a small body is waited for before the caller is looked at without it."""
 REFUSED = 1008
 """The WebSocket code for what policy does not allow; before the handshake is through it becomes an HTTP 403."""
+
+
+class LiveResponse(Response):
+    """An answer in pieces that goes on until one side ends it."""
+
+    def __init__(self, pieces: AsyncIterable[bytes] | bytes, status: int, *, piece_s: float) -> None:
+        """Each piece has to be taken in ``piece_s``."""
+        super().__init__(pieces, status)
+        self.piece_s = piece_s
+        self.timeout = None
 
 
 class NoWebSocket(TrioASGIWebsocketConnection):
@@ -57,7 +68,10 @@ class Connection(TrioASGIHTTPConnection):
                     break
         if request.body.arrived.is_set():  # type: ignore[attr-defined]  # it is a BoundedBody
             response = await self.app.handle_request(request)
-            await self._send_in_time(send, response)
+            if isinstance(response, LiveResponse):
+                await self._send_live(receive, send, response)
+            else:
+                await self._send_in_time(send, response)
             return
         answered = False
 
@@ -86,6 +100,36 @@ class Connection(TrioASGIHTTPConnection):
         with trio.move_on_after(self.app.config["RESPONSE_TIMEOUT"]):
             await self._send_response(send, response)
 
+    async def _send_live(self, receive: Any, send: Any, response: LiveResponse) -> None:
+        whole = False
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_until_gone, receive, nursery.cancel_scope)
+            whole = await self._send_pieces(send, response)
+            nursery.cancel_scope.cancel()
+        if whole:
+            # Not before nobody watches any more: the server says that the caller is gone from inside this very call.
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_pieces(self, send: Any, response: LiveResponse) -> bool:
+        """Send the answer but for its end; False if its reader does not take it."""
+        with trio.move_on_after(response.piece_s):
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": response.status_code,
+                    "headers": encode_headers(response.headers),
+                }
+            )
+        async with response.response as pieces:
+            async for piece in pieces:
+                taken = False
+                with trio.move_on_after(response.piece_s):
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    taken = True
+                if not taken:
+                    return False
+        return True
+
     async def _send_response(self, send: Any, response: Any) -> None:
         """Send the answer: in one piece if it is one; else it ends when its reader does not take a piece in time."""
         if not isinstance(response, Response) or not isinstance(response.response, DataBody):
@@ -105,3 +149,10 @@ class Connection(TrioASGIHTTPConnection):
             }
         )
         await send({"type": "http.response.body", "body": response.response.data, "more_body": False})
+
+
+async def _until_gone(receive: Any, scope: trio.CancelScope) -> None:
+    """Cancel ``scope`` when the caller goes away."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()

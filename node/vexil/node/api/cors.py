@@ -17,9 +17,10 @@ ORIGIN: Final = "Access-Control-Allow-Origin"
 EXPOSED: Final = "ETag, Retry-After, Vexil-Token, Vexil-Behind, Vexil-As-Of, Vexil-Stale"
 PREFLIGHT: Final = {
     ORIGIN: "*",
-    "Access-Control-Allow-Methods": "POST",
+    "Access-Control-Allow-Methods": "GET, POST",
     "Access-Control-Allow-Headers": (
-        "Authorization, X-API-Key, Content-Type, If-None-Match, Vexil-Token, Vexil-Wait-Ms"
+        "Authorization, X-API-Key, Content-Type, If-None-Match, Vexil-Token, Vexil-Wait-Ms, "
+        "Last-Event-ID, Cache-Control"
     ),
     "Access-Control-Max-Age": str(CORS_MAX_AGE_S),
     "Vary": "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",

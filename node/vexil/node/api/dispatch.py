@@ -8,7 +8,8 @@ caller is known.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from contextlib import suppress
 
 import trio
 from quart import Request, Response
@@ -18,6 +19,7 @@ from vexil.crdt.schema import SYSTEM_PROJECT
 from vexil.node import errors
 from vexil.node.api import cors, freshness, problems, query, tokens
 from vexil.node.api.auth import OWNER
+from vexil.node.api.connection import LiveResponse
 from vexil.node.api.exchange import PROJECT, Access, Answer, Call, Route, Services
 from vexil.node.api.limits import TOKEN_WAIT_MS_DEFAULT, TOKEN_WAIT_MS_MAX
 from vexil.node.api.request_body import BoundedRequest
@@ -25,38 +27,44 @@ from vexil.node.api.request_body import BoundedRequest
 TOKEN = "Vexil-Token"  # noqa: S105 - the name of a header
 BEHIND = "Vexil-Behind"
 WAIT = "Vexil-Wait-Ms"
+LAST_EVENT = "Last-Event-ID"
 
 
 def view(route: Route, services: Services) -> Callable[..., Awaitable[Response]]:
     """The view function of ``route``: it always answers, and only with what the interface promises."""
 
     async def handle(**arguments: str) -> Response:
-        started_s = trio.current_time()
         request = present_request()
         assert isinstance(request, BoundedRequest), "the app makes its requests of this class"
-        call: Call | None = None
-        try:
-            call = Call(
-                services,
-                request,
-                route,
-                arguments,
-                query.parse(request.query_string, known=None if route.any_query else route.query),
-            )
-            answer = await _answer(call)
-        except Exception as error:  # noqa: BLE001 - the boundary: whatever it was, the caller gets an answer
-            answer = await refused(error, request, services, route=route.path, writes=route.writes)
-        if call is not None:
-            _say_as_of_when(call, answer)
-        if route.path.startswith(cors.PREFIX):
-            cors.allow(answer, call)
-            problems.say_it_in_ofrep(answer, arguments.get("key"))
-        services.metrics.observe_request(
-            route.method, route.path, answer.status, trio.current_time() - started_s
-        )
-        return response(answer)
+        return response(await answered(route, services, request, arguments))
 
     return handle
+
+
+async def answered(
+    route: Route, services: Services, request: BoundedRequest, arguments: Mapping[str, str]
+) -> Answer:
+    """The answer of ``route`` to ``request``, whatever happens: a refusal if there is no better one."""
+    started_s = trio.current_time()
+    call: Call | None = None
+    try:
+        call = Call(
+            services,
+            request,
+            route,
+            arguments,
+            query.parse(request.query_string, known=None if route.any_query else route.query),
+        )
+        answer = await _answer(call)
+    except Exception as error:  # noqa: BLE001 - the boundary: whatever it was, the caller gets an answer
+        answer = await refused(error, request, services, route=route.path, writes=route.writes)
+    if call is not None:
+        _say_as_of_when(call, answer)
+    if route.path.startswith(cors.PREFIX):
+        cors.allow(answer, call)
+        problems.say_it_in_ofrep(answer, arguments.get("key"))
+    services.metrics.observe_request(route.method, route.path, answer.status, trio.current_time() - started_s)
+    return answer
 
 
 def present_request() -> Request:
@@ -82,7 +90,10 @@ def response(answer: Answer) -> Response:
         body = answer.body
     elif answer.status != 304:
         body = answer.encoded()
-    made = Response(body, answer.status)
+    if answer.live_piece_s is None:
+        made = Response(body, answer.status)
+    else:
+        made = LiveResponse(body, answer.status, piece_s=answer.live_piece_s)
     if isinstance(answer.body, AsyncIterable):
         # However long it is, it may be read to its end: the connection bounds each piece.
         made.timeout = None
@@ -123,7 +134,7 @@ async def _handled(call: Call, wanted: tokens.Seen | None) -> Answer:
     wait_ms = _wait_ms(call)
     call.body = await call.request.read()
     if wanted is not None:
-        await _catch_up(call, wanted, wait_ms)
+        await catch_up(call, wanted, wait_ms)
     return await call.route.handler(call)
 
 
@@ -164,7 +175,15 @@ def _find(call: Call, name: str | None) -> None:
 def _token(call: Call, name: str) -> tokens.Seen | None:
     """What the request's token has of the project ``name``; None if it has none. Raises TokenInvalid."""
     text = call.header(TOKEN)
-    return None if text is None else tokens.decode_all(text, name)
+    wanted = None if text is None else tokens.decode_all(text, name)
+    last = call.header(LAST_EVENT) if call.route.resumes else None
+    if last:
+        # Whoever sends it does so by himself, and would for ever: what is no token is no reason to refuse him.
+        with suppress(errors.TokenInvalid):
+            call.resumes = tokens.decode_all(last, name)
+    if call.resumes is None:
+        return wanted
+    return call.resumes if wanted is None else tokens.join(wanted, call.resumes)
 
 
 def _wait_ms(call: Call) -> int:
@@ -178,7 +197,7 @@ def _wait_ms(call: Call) -> int:
     return asked
 
 
-async def _catch_up(call: Call, wanted: tokens.Seen, wait_ms: int) -> None:
+async def catch_up(call: Call, wanted: tokens.Seen, wait_ms: int) -> None:
     """Wait until the state includes what the token has, the making of its project first.
 
     Raises TokenBehind for a write that it does not include, NotFound if the project is not there.
@@ -219,9 +238,10 @@ def _say_as_of_when(call: Call, answer: Answer) -> None:
     if not call.has_project:
         return
     behind = call.wanted if call.behind else None
-    answer.headers[TOKEN] = services.mint.token_of(
-        call.project, services.node.directory, wrote=call.wrote, seen=behind
-    )
+    if TOKEN not in answer.headers or behind is not None:
+        answer.headers[TOKEN] = services.mint.token_of(
+            call.project, services.node.directory, wrote=call.wrote, seen=behind
+        )
     answer.headers.update(
         freshness.headers(
             services.node.as_of_ms(),

@@ -7,7 +7,7 @@ the route is for, the project is there, the body has been read, and the state in
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
@@ -15,13 +15,16 @@ from typing import Any, Final
 from trio import CapacityLimiter
 
 from vexil.node import errors
-from vexil.node.api import json_body
+from vexil.node.api import event_stream, json_body
 from vexil.node.api.auth import Authenticator, Caller
 from vexil.node.api.documents import Documents
+from vexil.node.api.flag_set_documents import FlagSetDocuments
+from vexil.node.api.flag_set_patches import FlagSetPatches
 from vexil.node.api.limits import ApiLimits
 from vexil.node.api.port import Links, Node
 from vexil.node.api.query import Query
 from vexil.node.api.request_body import BoundedRequest
+from vexil.node.api.tickets import Tickets
 from vexil.node.api.tokens import Seen, TokenMint
 from vexil.node.metrics import Metrics
 from vexil.node.project import Project
@@ -46,6 +49,9 @@ class Services:
     limits: ApiLimits
     authenticator: Authenticator
     documents: Documents
+    flag_sets: FlagSetDocuments
+    patches: FlagSetPatches
+    tickets: Tickets
     links: Links | None
     """None: this node is not in dev mode."""
     mint: TokenMint = field(default_factory=TokenMint)
@@ -64,13 +70,16 @@ RULE_ID_BYTES: Final = 6
 class Answer:
     """What goes back. ``body`` is JSON data, bytes that are encoded already, or an async iterable of such bytes.
 
-    Of the last kind nothing is held in memory; it has an ``aclose``, which is called whatever becomes of the request.
+    Of the last kind nothing is held in memory. Once its first piece was asked for it is closed, whatever becomes of the
+    request: it has an ``aclose``.
     """
 
     body: object = None
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     content_type: str = JSON
+    live_piece_s: float | None = None
+    """It goes on until one side ends it: it ends when a piece is not taken in this time, or the caller goes away."""
 
     def encoded(self) -> bytes:
         """The body's bytes."""
@@ -90,6 +99,8 @@ class Call:
     behind: bool = False
     wanted: Seen | None = None
     """What its token has, if it was made to wait for it."""
+    resumes: Seen | None = None
+    """What the last event says that its caller was sent of a stream."""
     wrote: int | None = None
     """The incarnation under which the last change of this request was written."""
     _caller: Caller | None = None
@@ -144,6 +155,17 @@ class Call:
         """The body as JSON. Raises Malformed."""
         return json_body.decode(self.body)
 
+    def stream(self, pieces: AsyncIterator[bytes]) -> Answer:
+        """The answer that is this stream of events; to HEAD its headers alone.
+
+        ``pieces`` is to begin to hold something when it is asked for the first one: the answer may never be sent.
+        """
+        headers = dict(event_stream.HEADERS)
+        if self.request.method == "HEAD":
+            return Answer(b"", headers=headers, content_type=event_stream.CONTENT_TYPE)
+        limit_s = self.services.limits.stream_piece_timeout_s
+        return Answer(pieces, headers=headers, content_type=event_stream.CONTENT_TYPE, live_piece_s=limit_s)
+
     def environment(self, name: str) -> str:
         """``name`` if it is an environment of the project. Raises NotFound."""
         if name not in self.project.environments:
@@ -186,6 +208,8 @@ class Route:
     """Its body may be very large: only ``imports_max`` of such requests are taken at one time."""
     system: bool = False
     """It is about `_system`, though its path does not say so."""
+    resumes: bool = False
+    """It goes on where its ``Last-Event-ID``, a token, says."""
     creates_project: bool = False
     """The project in its path need not be there."""
 

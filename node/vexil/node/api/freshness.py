@@ -18,13 +18,17 @@ STALE: Final = "Vexil-Stale"
 
 def headers(ages_ms: Mapping[str, int | None], *, wall_ms: int, stale_after_ms: int) -> dict[str, str]:
     """The headers for regions whose news is ``ages_ms`` old; None: never heard."""
-    parts = []
-    stale = []
-    for region, age_ms in sorted(ages_ms.items()):
-        parts.append(f"{region}=never" if age_ms is None else f"{region}={render_time(wall_ms - age_ms)}")
-        if age_ms is None or age_ms > stale_after_ms:
-            stale.append(region)
+    parts = [
+        f"{region}=never" if age_ms is None else f"{region}={render_time(wall_ms - age_ms)}"
+        for region, age_ms in sorted(ages_ms.items())
+    ]
     found = {AS_OF: ", ".join(parts)} if parts else {}
+    stale = stale_regions(ages_ms, stale_after_ms=stale_after_ms)
     if stale:
         found[STALE] = ";".join(stale)
     return found
+
+
+def stale_regions(ages_ms: Mapping[str, int | None], *, stale_after_ms: int) -> list[str]:
+    """Regions of which the news is too old, by name."""
+    return sorted(r for r, age_ms in ages_ms.items() if age_ms is None or age_ms > stale_after_ms)

@@ -51,5 +51,16 @@ class ApiLimits:
     """A region of which nothing was heard for longer is named in ``Vexil-Stale``, as it is in status."""
     documents_cached_max: int = 32
     """Compiled flagd documents that are kept, one an environment."""
+    sets_cached_max: int = 32
+    """Environments whose document for the SDK is kept."""
+    stream_heartbeat_s: float = 15.0
+    """Between two signs of life on a stream."""
+    stream_piece_timeout_s: float = 30.0
+    """A stream whose reader does not take a piece for so long is ended: it comes back and is told the newest state."""
+    stream_retry_ms_min: int = 1_000
+    stream_retry_ms_max: int = 15_000
+    """How long a client should wait before it comes back is drawn between these, for each stream."""
+    config_wait_ms: int = 1_000
+    """How long a bulk evaluation waits for a configuration that another node has announced."""
     keys_cached_max: int = 10_000
     """Keys whose record has been read and checked once."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from vexil.node.api import cors
+from vexil.node.api import cors, json_body, ofrep_stream, tokens
 from vexil.node.api.access_keys import CLIENT, SERVER
+from vexil.node.api.dispatch import TOKEN, catch_up
 from vexil.node.api.exchange import JSON, Access, Answer, Call, Route
 from vexil.node.api.turns import in_turns
-from vexil.node.errors import NotFound
+from vexil.node.errors import NotFound, TokenInvalid
 from vexil.sdk import ofrep
 from vexil.sdk.codes import ERROR, FLAG_NOT_FOUND
 from vexil.sdk.errors import InvalidContext
@@ -45,11 +46,15 @@ async def evaluate_all(call: Call) -> Answer:
 
     All of them as of one moment, however many turns of the event loop the answer takes.
     """
-    flag_set = _flag_set(call)
     try:
         context = ofrep.read_context(call.body)
     except InvalidContext as error:
         return _answer(ofrep.invalid_context(str(error)))
+    announced = call.query.text("flagConfigEtag")
+    if announced is not None:
+        await _until_here(call, announced)
+    flag_set = _flag_set(call)
+    token = call.services.mint.token_of(call.project, call.node.directory)
     now_s = call.services.clock.wall_ms() / 1000
     items: list[bytes] = []
     with flag_set.cut() as cut:
@@ -61,15 +66,26 @@ async def evaluate_all(call: Call) -> Answer:
                 if _visible(call, cut, key)
             ]
     call.services.metrics.count_evaluations("bulk", len(items))
-    answer = _answer(ofrep.bulk_of(items, metadata=cut.metadata))
-    tag = ofrep.entity_tag(answer.encoded())
-    answer.headers["ETag"] = tag
-    # `flagConfigEtag` says that a change event has told the caller of another configuration. This node announces
-    # none, so it cannot know it: never 304, which would leave the caller with what it had before the event.
-    announced = call.query.text("flagConfigEtag") is not None
-    if not announced and ofrep.matches(call.header("If-None-Match"), tag):
-        return Answer(b"", 304, {"ETag": tag})
-    return answer
+    body = ofrep.bulk_of(items, metadata=cut.metadata).body
+    # Not of the streams: their ticket changes while the answer stays the same.
+    tag = ofrep.entity_tag(body)
+    headers = {"ETag": tag, "Cache-Control": "no-cache", TOKEN: token}
+    # A caller who was told of another configuration than this one must not be left with what he had before.
+    if announced in (None, token) and ofrep.matches(call.header("If-None-Match"), tag):
+        return Answer(b"", 304, headers)
+    streams = json_body.encode(ofrep_stream.event_streams(call, context))
+    return Answer(b'{"eventStreams":' + streams + b"," + body[1:], headers=headers)
+
+
+async def _until_here(call: Call, announced: str) -> None:
+    """Wait a moment for the configuration that a change event has named, if this node does not have it yet."""
+    try:
+        seen = tokens.decode_all(announced, call.project.name)
+    except TokenInvalid:
+        return
+    if call.wanted is not None:
+        seen = tokens.join(call.wanted, seen)
+    await catch_up(call, seen, call.services.limits.config_wait_ms)
 
 
 def _flag_set(call: Call) -> FlagSet:

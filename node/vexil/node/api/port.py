@@ -9,6 +9,7 @@ from vexil.crdt.change import Dot
 from vexil.node.authoring.intent import Intent
 from vexil.node.backup import BackupStream
 from vexil.node.directory import Directory
+from vexil.node.feeds import Feeds
 from vexil.node.project import Project
 
 
@@ -85,6 +86,10 @@ class Node(Protocol):
     @property
     def backups(self) -> Backups:
         """Files from projects."""
+
+    @property
+    def feeds(self) -> Feeds:
+        """Who follows which environment."""
 
     @property
     def restoring(self) -> Restoring:

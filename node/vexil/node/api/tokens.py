@@ -76,6 +76,15 @@ def decode_all(text: str, project: str) -> Seen:
     return Seen(project, vectors[0], vectors[1] if len(vectors) > 1 else {})
 
 
+def join(left: Seen, right: Seen) -> Seen:
+    """What both together say of one project."""
+    return Seen(
+        left.project,
+        version_vector.join(left.vv, right.vv),
+        version_vector.join(left.system, right.system),
+    )
+
+
 def _cut(vv: Mapping[int, int], entries_max: int, preferred: Collection[int]) -> Mapping[int, int]:
     if len(vv) <= entries_max:
         return vv

@@ -113,6 +113,14 @@ class Client:
         except Unknown as lost:
             raise Unreachable(f"no whole answer: {lost}") from lost
 
+    def ask(self, path: str, document: object, params: Mapping[str, str] | None = None) -> Answer:
+        """POST a question that changes nothing, to the first node that takes it. Raises Refused or Unreachable."""
+        request = self._request("POST", path, params or {}, _encoded(document), ANSWER_TIMEOUT_S)
+        try:
+            return self._sent(request, elsewhere=True)
+        except Unknown as lost:
+            raise Unreachable(f"no whole answer: {lost}") from lost
+
     @contextmanager
     def stream(self, path: str) -> Iterator[Iterator[bytes]]:
         """The bytes that GET ``path`` answers, as they come, from the first node that answers.

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from vexil.node.cli.client import Answer, Client, path
+from vexil.node.cli.explain import explain
 from vexil.node.cli.options import Group, pass_settings
 from vexil.node.cli.output import compact, plain, say, show_json, table, warn
 from vexil.node.cli.settings import Settings
@@ -32,6 +33,9 @@ _MESSAGE = click.option("--message", "-m", default="", help="Why; kept in the hi
 @click.group(cls=Group)
 def flag() -> None:
     """Read and edit flags."""
+
+
+flag.add_command(explain)
 
 
 @flag.command("list")

@@ -67,9 +67,9 @@ def add_node(data: Path, name: str, region: str) -> NodePlan:
         raise DevError(f"no cluster runs in {data}: start it with `vexil dev`")
     before = read_added(data)
     taken = {port for config in existing.values() for port in (config.http_port, config.peer_port)}
+    taken |= {listener.port for config in existing.values() for listener in config.flagd_listener}
     taken |= {port for node in before for port in node.ports}
-    # Behind the flagd ports of the plan, which no node.toml names: they follow the others.
-    node = NodePlan(name, region, *_free_ports(max(taken) + 1 + len(existing), len(_PORTS)))
+    node = NodePlan(name, region, *_free_ports(max(taken) + 1, len(_PORTS)))
     listed = [*(other for other in before if other.name != name), node]
     document = [
         {"name": other.name, "region": other.region, **dict(zip(_PORTS, other.ports, strict=True))}

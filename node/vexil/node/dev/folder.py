@@ -25,6 +25,7 @@ from vexil.node.config import ConfigError, NodeConfig
 from vexil.node.dev.errors import DevError, FolderUnsuitable
 from vexil.node.dev.layout import HOST, NodePlan
 from vexil.node.dev.private_file import make_private_folder, write_private
+from vexil.node.dev.provision import ENVIRONMENT, PROJECT
 
 CONFIG_FILE = "node.toml"
 SECRET_FILE = "cluster.secret"  # noqa: S105 - the name of a file, not a secret
@@ -47,6 +48,8 @@ MANAGED_KEYS = frozenset(
     }
 )
 """What the supervisor writes; all other keys of a node.toml are its owner's."""
+LISTENERS = "flagd_listener"
+"""Sections of which one is the supervisor's."""
 
 
 def config_path(data: Path, name: str) -> Path:
@@ -144,9 +147,23 @@ def _write_config(path: Path, node: NodePlan, seeds: list[str], *, bootstrap: bo
         "dev": True,
     }
     present = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    if {key: present.get(key) for key in managed} == managed:
-        return
-    write_private(path, render({**managed, **{k: v for k, v in present.items() if k not in MANAGED_KEYS}}))
+    others = {key: value for key, value in present.items() if key not in MANAGED_KEYS}
+    listeners = _listeners(node, others.pop(LISTENERS, []))
+    wanted = {**managed, **others, LISTENERS: listeners}
+    if present != wanted:
+        write_private(path, render(wanted))
+
+
+def _listeners(node: NodePlan, present: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The node's flagd listener, which goes where its plan goes, in front of those that its owner has added."""
+    own = {"port": node.flagd_port, "project": PROJECT, "environment": ENVIRONMENT}
+    theirs = [section for section in present if section.keys() != own.keys() or not _is_ours(section)]
+    taken = any(section.get("port") == node.flagd_port for section in theirs)
+    return theirs if taken else [own, *theirs]
+
+
+def _is_ours(section: Mapping[str, Any]) -> bool:
+    return (section["project"], section["environment"]) == (PROJECT, ENVIRONMENT)
 
 
 def render(values: Mapping[str, Any]) -> str:

@@ -158,7 +158,7 @@ async def test_what_fails_inside_the_framework_is_an_answer_too(autojump_clock: 
         async def broken(scope: Any, receive: Any, send: Any) -> None:
             raise ZeroDivisionError("a secret detail")
 
-        node.app.asgi_app._app = broken
+        node.app.asgi_app._other._app = broken
         answer = await node.owner.get(FLAGS)
         assert (answer.status, answer.code) == (500, "internal")
         assert "secret" not in answer.data.decode()

@@ -63,14 +63,26 @@ def test_other_ports_are_written_and_the_owners_keys_stay(tmp_path: Path) -> Non
     prepare(tmp_path, TWO)
     path = config_path(tmp_path, "eu-1")
     path.write_text(
-        path.read_text()
-        + 'gossip_interval_region_ms = 50\n[[flagd_listener]]\nport = 9000\nproject = "demo"\nenvironment = "é"\n'
+        "gossip_interval_region_ms = 50\n"
+        + path.read_text()
+        + '[[flagd_listener]]\nport = 9000\nproject = "demo"\nenvironment = "é"\n'
     )
     prepare(tmp_path, plan(["eu", "us"], nodes=1, base_port=9100))
     changed = config(tmp_path, "eu-1")
     assert changed.http_port == 9100
     assert changed.gossip_interval_region_ms == 50
-    assert changed.flagd_listener[0].environment == "é"
+    assert [(each.port, each.environment) for each in changed.flagd_listener] == [(9104, "prod"), (9000, "é")]
+
+
+def test_each_node_has_a_flagd_listener_unless_its_owner_uses_the_port(tmp_path: Path) -> None:
+    prepare(tmp_path, TWO)
+    (listener,) = config(tmp_path, "us-1").flagd_listener
+    assert (listener.host, listener.port) == ("127.0.0.1", 8105)
+    assert (listener.project, listener.environment) == ("demo", "prod")
+    path = config_path(tmp_path, "us-1")
+    path.write_text(path.read_text().replace('"prod"', '"dev"'))
+    prepare(tmp_path, TWO)
+    assert [each.environment for each in config(tmp_path, "us-1").flagd_listener] == ["dev"]
 
 
 def test_more_nodes_and_regions_are_added_beside_the_old(tmp_path: Path) -> None:

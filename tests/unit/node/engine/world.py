@@ -6,7 +6,7 @@ What survives a process is a `Place`. The network is a switchboard in memory, wh
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -124,7 +124,7 @@ class GatedJournal:
         finally:
             self.waiting.remove(records)
 
-    def replay(self, *, after: Mapping[str, Mapping[int, int]]) -> AsyncIterator[Sequence[LogRecord]]:
+    def replay(self, *, after: Mapping[str, Mapping[int, int]]) -> AsyncGenerator[Sequence[LogRecord]]:
         return self._inner.replay(after=after)
 
     async def read_changes(
@@ -150,7 +150,7 @@ class Embedded(SimulatedStore):
     async def write_changes(self, records: Sequence[LogRecord]) -> None:
         raise AssertionError("the engine never calls this on a store that shares the journal")
 
-    async def replay(self, *, after: Mapping[str, Mapping[int, int]]) -> AsyncIterator[Sequence[LogRecord]]:
+    async def replay(self, *, after: Mapping[str, Mapping[int, int]]) -> AsyncGenerator[Sequence[LogRecord]]:
         """`Journal.replay`."""
         for project in await self.log_projects():
             rows = self._region.log.whole(project)

@@ -1,0 +1,156 @@
+"""What has changed in an environment since a position, as the ``patch`` of a stream; encoded once for all of them.
+
+Most streams are where the last patch has brought them, so one encoding serves them; whoever lags behind shares his with
+those who lag alike. A patch leads to the state in which it is begun, however many turns of the event loop it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
+
+import trio
+
+from vexil.node.api import event_stream, json_body
+from vexil.node.api.flag_set_documents import TURN_BYTES, TURN_NAMES, segment_pieces
+from vexil.node.feed import Delta, Feed, Position
+from vexil.node.served_changes import EVALUATORS, METADATA
+
+PATCHES_MAX: Final = 64
+"""Of one feed, all to one state, from different ones; more are made for their stream alone."""
+
+
+class Patch(NamedTuple):
+    """One patch: the whole event in pieces, and the position to which it leads."""
+
+    position: Position
+    pieces: tuple[bytes, ...]
+
+
+@dataclass(slots=True)
+class _Making:
+    done: trio.Event = field(default_factory=trio.Event)
+    patch: Patch | None = None
+
+
+@dataclass(slots=True)
+class _OfFeed:
+    """Patches to one position, by where they begin."""
+
+    number: int
+    patches: dict[int, _Making] = field(default_factory=dict)
+
+
+class FlagSetPatches:
+    """The patches that streams share."""
+
+    __slots__ = ("_feeds",)
+
+    def __init__(self) -> None:
+        """None yet."""
+        self._feeds: WeakKeyDictionary[Feed, _OfFeed] = WeakKeyDictionary()
+
+    async def since(self, feed: Feed, number: int, token: Callable[[], str]) -> Patch | None:
+        """From the position ``number`` to where the feed is now; None if the whole set has to be taken.
+
+        ``token`` gives the token of the project's present state; it is the event's id.
+        """
+        while True:
+            shared = self._feeds.get(feed)
+            if shared is None or shared.number != feed.position.number:
+                shared = self._feeds[feed] = _OfFeed(feed.position.number)
+            making = shared.patches.get(number)
+            if making is None:
+                return await self._make(feed, number, token(), shared)
+            await making.done.wait()
+            if making.patch is not None:
+                return making.patch
+
+    async def _make(self, feed: Feed, number: int, token: str, shared: _OfFeed) -> Patch | None:
+        delta = feed.since(number)
+        if delta is None:
+            return None
+        making = _Making()
+        if len(shared.patches) < PATCHES_MAX:
+            shared.patches[number] = making
+        position = feed.position
+        try:
+            event = [event_stream.head("patch", id_=token), *await _encoded(feed, delta, position)]
+            making.patch = Patch(position, _joined([*event, event_stream.TAIL]))
+        finally:
+            if making.patch is None and shared.patches.get(number) is making:
+                del shared.patches[number]
+            making.done.set()
+        return making.patch
+
+
+async def _encoded(feed: Feed, delta: Delta, position: Position) -> list[bytes]:
+    flag_set = feed.flag_set
+    documents = {key: flag_set.flags.get(key) for key in delta.flags}
+    changed: dict[str, dict[str, list[str]]] = {}
+    whole: dict[str, Any] = {}
+    gone: list[str] = []
+    for key, touched in delta.segments.items():
+        document = flag_set.segments.get(key)
+        if document is None:
+            gone.append(key)
+        elif touched is None:
+            whole[key] = document
+        else:
+            now = document["members"]
+            add = sorted(m for m, belonged in touched.items() if not belonged and m in now)
+            remove = sorted(m for m, belonged in touched.items() if belonged and m not in now)
+            if add or remove:
+                changed[key] = {"add": add, "remove": remove}
+    settings: dict[str, object] = {}
+    if EVALUATORS in delta.settings:
+        settings["evaluators"] = dict(flag_set.evaluators)
+    if METADATA in delta.settings:
+        settings["metadata"] = dict(flag_set.metadata)
+    # From here on others may have turns. Documents are never changed; large member sets are, unless they are lent.
+    large = any(len(document["members"]) > TURN_NAMES for document in whole.values())
+    with flag_set.cut() if large else nullcontext():
+        head = {"from": delta.since.version, "version": position.version}
+        pieces = [json_body.encode(head)[:-1] + b',"set":{']
+        pieces += await _flags({key: d for key, d in documents.items() if d is not None})
+        deleted = sorted(key for key, d in documents.items() if d is None)
+        pieces.append(b'},"delete":' + json_body.encode(deleted))
+        if whole or gone or changed:
+            pieces.append(b',"segments":{"set":{')
+            for number, (key, document) in enumerate(whole.items()):
+                pieces.append((b"," if number else b"") + json_body.encode(key) + b":")
+                pieces += [piece async for piece in segment_pieces(document)]
+            others = {"delete": sorted(gone), "members": changed}
+            pieces.append(b"}," + json_body.encode(others)[1:])
+        pieces.append((b"," + json_body.encode(settings)[1:]) if settings else b"}")
+    return pieces
+
+
+async def _flags(documents: Mapping[str, object]) -> list[bytes]:
+    pieces: list[bytes] = []
+    size = 0
+    for key, document in documents.items():
+        comma = b"," if pieces else b""
+        pieces.append(comma + json_body.encode(key) + b":" + json_body.encode(document))
+        size += len(pieces[-1])
+        if size > TURN_BYTES:
+            await trio.lowlevel.checkpoint()
+            size = 0
+    return pieces
+
+
+def _joined(pieces: list[bytes]) -> tuple[bytes, ...]:
+    """Small pieces put together: each is sent, and waited for, on its own."""
+    joined: list[bytes] = []
+    part: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        part.append(piece)
+        size += len(piece)
+        if size > TURN_BYTES:
+            joined.append(b"".join(part))
+            part, size = [], 0
+    return (*joined, b"".join(part)) if part else tuple(joined)

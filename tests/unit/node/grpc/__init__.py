@@ -1,0 +1,1 @@
+"""gRPC for stock flagd clients."""
