@@ -96,7 +96,7 @@ def test_the_gate_says_by_which_checker_a_bug_was_caught(tmp_path: Path) -> None
     assert finding["state"] == "by_seed"
     assert finding["by"] in finding["expected"]
     assert finding["seeds_tried"] == 1
-    assert set(document["missing"]) >= {"26", "29", "33", "34"}
+    assert set(document["missing"]) >= {"26"}
 
 
 def test_a_benign_refactor_raises_nothing(tmp_path: Path) -> None:
@@ -196,5 +196,5 @@ def test_everything_that_can_be_planted_is_listed_and_what_is_missing_says_why()
     assert "14-gap-skipped" in shown.stdout
     assert "26: a Cassandra timestamp from the server's clock" in shown.stdout
     document = json.loads(typed("check", "--list", "--json").stdout)
-    assert {"26", "29", "33", "34"} <= set(document["missing"])
+    assert {"26"} <= set(document["missing"])
     assert all(each["what"] for each in document["present"])

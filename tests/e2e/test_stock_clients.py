@@ -1,25 +1,44 @@
-"""OFREP as a stock client speaks it: ``curl`` against any node of a running cluster."""
+"""OFREP as stock clients speak it, against any node of a running cluster: ``curl``, and OpenFeature's own provider."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 
 import httpx
 import pytest
+from openfeature import api
+from openfeature.client import OpenFeatureClient
+from openfeature.contrib.provider.ofrep import OFREPProvider
+from openfeature.evaluation_context import EvaluationContext
+from openfeature.exception import ErrorCode
+from openfeature.provider import AbstractProvider
 
-from tests.e2e.cluster import NODES, Cluster
+from tests.e2e import generated_flags
+from tests.e2e.cluster import FLAGS, NODES, PROJECT, Cluster
+from tests.e2e.waiting import WITHIN_S
 from tests.unit.sdk.documents import Reference
+from vexil.sdk import Client as SdkClient
+from vexil.sdk import FlagSet, Options
+from vexil.sdk.openfeature import VexilProvider
 
 pytestmark = pytest.mark.xdist_group("e2e-stock-clients")
 
 EXAMPLES = Path(__file__).parents[2] / "deploy/examples/flags.json"
 EXAMPLE = json.loads(EXAMPLES.read_text())
 BULK = "/ofrep/v1/evaluate/flags"
+SEGMENTS = f"/api/v1/projects/{PROJECT}/segments"
 WAIT_S = "20"
+FLAG_COUNT = 80
+CONTEXT_COUNT = 50
+DEFAULTS: dict[str, Any] = {"boolean": False, "string": "?", "integer": -1, "float": -1.5, "object": {"?": 1}}
+"""Of no flag, but for the boolean one."""
 
 
 class Heard(NamedTuple):
@@ -176,3 +195,66 @@ def test_a_killed_flag_is_off_for_curl_at_every_node(client: Client, cluster: Cl
     for name in NODES:
         answer = client.post(name, f"{BULK}/switch", body).json
         assert (answer["value"], answer["variant"]) == (False, "off")
+
+
+@pytest.fixture
+def generated(cluster: Cluster) -> Iterator[FlagSet]:
+    """Flags of every kind, made at one node and known at every node, and gone again afterwards."""
+    flag_set = generated_flags.flag_set(Random(6), FLAG_COUNT)
+    for key, segment in generated_flags.SEGMENTS.items():
+        members = {"members": sorted(segment["members"]), "rules": segment["rules"]}
+        cluster.done("eu-1", "PUT", f"{SEGMENTS}/{key}", members)
+    for key, document in flag_set.flags.items():
+        cluster.done("eu-1", "POST", FLAGS, generated_flags.body(key, document))
+    cluster.settle()
+    yield flag_set
+    for key in reversed(list(flag_set.flags)):  # the later ones ask for the earlier ones
+        cluster.done("eu-1", "DELETE", f"{FLAGS}/{key}")
+    for key in generated_flags.SEGMENTS:
+        cluster.done("eu-1", "DELETE", f"{SEGMENTS}/{key}")
+    cluster.settle()
+
+
+@contextmanager
+def through_openfeature(provider: AbstractProvider, domain: str) -> Iterator[OpenFeatureClient]:
+    api.set_provider_and_wait(provider, domain)
+    try:
+        yield api.get_client(domain)
+    finally:
+        api.shutdown()
+
+
+def test_the_stock_provider_and_our_own_agree_on_every_flag_and_context(
+    cluster: Cluster, generated: FlagSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    key = cluster.file["keys"]["server"]
+    stock = OFREPProvider(
+        cluster.url("us-1"), headers_factory=lambda: {"Authorization": f"Bearer {key}"}, timeout=WITHIN_S
+    )
+    sdk = SdkClient(cluster.url("ap-1"), key, options=Options(proxy_from_environment=False))
+    asked = 0
+    with (
+        through_openfeature(stock, "stock") as theirs,
+        through_openfeature(VexilProvider(sdk, ready_timeout_s=WITHIN_S), "own") as ours,
+    ):
+        for context in generated_flags.contexts(Random(7), CONTEXT_COUNT):
+            attributes = {name: value for name, value in context.items() if name != "targetingKey"}
+            of = EvaluationContext(context.get("targetingKey"), attributes)
+            for name, document in generated.flags.items():
+                kind = document["type"]
+                answers = [
+                    getattr(client, f"get_{kind}_details")(name, DEFAULTS[kind], of)
+                    for client in (theirs, ours)
+                ]
+                first, second = [
+                    (found.value, type(found.value), found.variant or "", found.reason, found.error_code)
+                    for found in answers
+                ]
+                assert first == second, (name, document, context)
+                assert first[-1] is None
+                asked += 1
+        assert asked == FLAG_COUNT * CONTEXT_COUNT
+        for client in (theirs, ours):
+            missing = client.get_boolean_details("no-such-flag", True)
+            assert (missing.value, missing.error_code) == (True, ErrorCode.FLAG_NOT_FOUND)

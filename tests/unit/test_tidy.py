@@ -25,6 +25,7 @@ NOT_OURS = {
     ".pytest_cache",
     ".ruff_cache",
     ".venv",
+    ".venv-bench",
     ".venv-lock",
     ".vexil",
     "__pycache__",

@@ -6,14 +6,14 @@ flag set is a plain document, and evaluating a flag does no I/O.
 
 from __future__ import annotations
 
-from vexil.sdk.errors import InvalidContext, SdkError
+from vexil.sdk.client import Client, Details, Options, Status, View
+from vexil.sdk.errors import ClientMisconfigured, InvalidContext, SdkError
 from vexil.sdk.evaluation import ABSENT, Evaluation, evaluate
 from vexil.sdk.flagd import FlagdDocument, ImportedFlag, NotExportable, Problem, from_flagd, to_flagd
-from vexil.sdk.model import (
-    BUCKETING,
+from vexil.sdk.model import BUCKETING, FlagSet
+from vexil.sdk.shapes import (
     FLAG_TYPES,
     FlagDocument,
-    FlagSet,
     FlagType,
     PrerequisiteDocument,
     RuleDocument,
@@ -25,6 +25,9 @@ __all__ = [
     "ABSENT",
     "BUCKETING",
     "FLAG_TYPES",
+    "Client",
+    "ClientMisconfigured",
+    "Details",
     "Evaluation",
     "FlagDocument",
     "FlagSet",
@@ -33,12 +36,15 @@ __all__ = [
     "ImportedFlag",
     "InvalidContext",
     "NotExportable",
+    "Options",
     "PrerequisiteDocument",
     "Problem",
     "RuleDocument",
     "SdkError",
     "SegmentDocument",
     "SegmentRuleDocument",
+    "Status",
+    "View",
     "evaluate",
     "from_flagd",
     "to_flagd",

@@ -1,0 +1,1 @@
+"""Tests of the OpenFeature provider, through the OpenFeature API itself."""
