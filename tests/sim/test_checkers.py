@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.sim.checked import changes, clusters, histories, shown
+from tests.sim.checked import changes, clusters, followers, histories, shown
 from tests.sim.checked.histories import Play
 from tests.sim.checked.stage import Stage
 from vexil.chaos.checkers.catalogue import CHECKERS
@@ -34,6 +34,8 @@ from vexil.chaos.checkers.p13_stamps import Stamps
 from vexil.chaos.checkers.p14_same_variant import SameVariant
 from vexil.chaos.checkers.p15_one_bad_object import OneBadObject
 from vexil.chaos.checkers.p16_same_trace import Told, difference
+from vexil.chaos.checkers.p17_honest_about_age import HonestAboutAge
+from vexil.chaos.checkers.p18_spread import Spread
 from vexil.chaos.clients.operations import PROJECT
 from vexil.chaos.run.plan import Fault
 
@@ -101,8 +103,8 @@ CASES = (
     ),
     Case(
         KillsHold,
-        (shown.shown_in_spite_of_a_kill,),
-        (shown.killed_and_unkilled,),
+        (shown.shown_in_spite_of_a_kill, followers.has_it_on_in_spite_of_a_kill),
+        (shown.killed_and_unkilled, followers.has_it_off_after_a_kill),
         (histories.nothing, histories.exchange),
     ),
     Case(
@@ -116,8 +118,11 @@ CASES = (
             shown.reads_an_older_release,
             shown.is_acknowledged_and_not_shown,
             shown.writes_without_what_was_read,
+            followers.goes_back,
+            followers.has_missed_an_edit,
+            followers.lacks_what_its_node_has,
         ),
-        (shown.reads_under_a_token, shown.reads_without_a_token),
+        (shown.reads_under_a_token, shown.reads_without_a_token, followers.follows_an_edit),
         (histories.nothing, histories.exchange),
     ),
     Case(
@@ -184,12 +189,33 @@ CASES = (
         (histories.nothing, histories.exchange, changes.edited_and_settled),
     ),
     Case(Stamps, (changes.stamped_below, changes.stamped_by_a_wrong_clock), (histories.exchange,)),
-    Case(SameVariant, (shown.other_documents,), (histories.exchange,)),
+    Case(
+        SameVariant,
+        (shown.other_documents, followers.answers_otherwise),
+        (histories.exchange, followers.follows_an_edit),
+    ),
     Case(
         OneBadObject,
         (shown.bad_object_harms_another, shown.bad_object_is_dropped),
         (shown.bad_object,),
         (histories.nothing, histories.exchange),
+    ),
+    Case(
+        HonestAboutAge,
+        (
+            followers.is_cut_off_and_feels_well,
+            followers.hears_again_and_had_felt_well,
+            followers.is_stale_since_too_late,
+            followers.does_not_get_well,
+        ),
+        (followers.is_cut_off_and_says_so, followers.has_what_nobody_has_any_more),
+        (histories.nothing, histories.exchange),
+    ),
+    Case(
+        Spread,
+        (followers.come_back_at_once, followers.come_back_at_once_and_late),
+        (followers.come_back_one_by_one,),
+        (histories.nothing, histories.exchange, followers.too_few_to_tell),
     ),
 )
 

@@ -70,6 +70,7 @@ def test_every_error_that_says_not_here_or_not_now_counts_against_the_node() -> 
         errors.RateLimited("x"),
         errors.DurabilityUnavailable("x"),
         errors.NodeNotReady("x"),
+        errors.StreamsFull("x"),
         errors.WriteIndeterminate("x"),
     )
     assert {error.code for error in raised} <= NOT_SERVED

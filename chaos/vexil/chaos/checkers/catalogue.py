@@ -24,6 +24,8 @@ from vexil.chaos.checkers.p13_event_graph import AsTheGraphSays
 from vexil.chaos.checkers.p13_stamps import Stamps
 from vexil.chaos.checkers.p14_same_variant import SameVariant
 from vexil.chaos.checkers.p15_one_bad_object import OneBadObject
+from vexil.chaos.checkers.p17_honest_about_age import HonestAboutAge
+from vexil.chaos.checkers.p18_spread import Spread
 from vexil.chaos.checkers.views import Views
 from vexil.chaos.run.history import History
 from vexil.chaos.run.plan import Plan
@@ -47,6 +49,8 @@ CHECKERS: Final[tuple[type[Checker], ...]] = (
     Stamps,
     SameVariant,
     OneBadObject,
+    HonestAboutAge,
+    Spread,
 )
 
 

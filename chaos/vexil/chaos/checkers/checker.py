@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final
 from vexil.chaos.checkers.event_graph import EventGraph
 from vexil.chaos.checkers.views import Views
 from vexil.chaos.faults.fault import KINDS
-from vexil.chaos.run.history import History, Read, Write
+from vexil.chaos.run.history import History, Read, Standing, Write
 from vexil.chaos.run.plan import Plan
 from vexil.chaos.world.simulated_cluster import SimulatedCluster
 from vexil.chaos.world.simulated_slot import Slot
@@ -126,6 +126,18 @@ class Checker:
     def written(self, write: Write) -> None:
         """A write has been acknowledged, or refused for good."""
 
+    def followed(self, standing: Standing) -> None:
+        """The client of a service answers from another set, or the same one has another token; or it begins anew."""
+
+    def silent(self, standing: Standing) -> None:
+        """Bytes come to a client that has heard nothing for long; it stands as it stood while it waited."""
+
+    def asked(self, service: str, slot: str) -> None:
+        """A client tries to connect to a node."""
+
+    def parted(self, services: Sequence[str], slot: str) -> None:
+        """A process has died under the streams of these clients."""
+
     def checkpoint(self, cluster: SimulatedCluster) -> None:
         """A look at the cluster in the midst of the work."""
 
@@ -137,8 +149,8 @@ class Checker:
 
 
 EVENTS: Final = (
-    "started", "loaded", "applied", "advanced", "collected", "alarm", "died", "read", "written", "checkpoint",
-    "waited", "settled",
+    "started", "loaded", "applied", "advanced", "collected", "alarm", "died", "read", "written", "followed",
+    "silent", "asked", "parted", "checkpoint", "waited", "settled",
 )  # fmt: skip
 
 
@@ -205,6 +217,22 @@ class Checkers:
     def written(self, write: Write) -> None:
         """`Checker.written`."""
         self._tell("written", write)
+
+    def followed(self, standing: Standing) -> None:
+        """`Checker.followed`."""
+        self._tell("followed", standing)
+
+    def silent(self, standing: Standing) -> None:
+        """`Checker.silent`."""
+        self._tell("silent", standing)
+
+    def asked(self, service: str, slot: str) -> None:
+        """`Checker.asked`."""
+        self._tell("asked", service, slot)
+
+    def parted(self, services: Sequence[str], slot: str) -> None:
+        """`Checker.parted`."""
+        self._tell("parted", services, slot)
 
     def checkpoint(self, cluster: SimulatedCluster) -> None:
         """`Checker.checkpoint`."""

@@ -12,12 +12,17 @@ from typing import Final
 from vexil.chaos.checkers.checker import Checker, Scene
 from vexil.chaos.checkers.oracle import EXISTENCE, OUTSIDE, Address, Dot, Oracle
 from vexil.chaos.checkers.oracle import Write as Written
-from vexil.chaos.clients.operations import PROJECT
-from vexil.chaos.run.history import Outcome, Read, Write
+from vexil.chaos.clients.operations import CONTESTED, CONTEXTS, PEOPLE, PROJECT
+from vexil.chaos.run.history import Outcome, Read, Standing, Write
+from vexil.chaos.world.convergence import within_reach
+from vexil.chaos.world.simulated_cluster import SimulatedCluster
 from vexil.chaos.world.simulated_slot import Slot
 from vexil.crdt.change import render_id
 from vexil.crdt.payload import UNREADABLE
 from vexil.node.engine import Engine
+from vexil.sdk.documents import flag_set_document
+from vexil.sdk.evaluation import evaluate
+from vexil.sdk.model import FlagSet
 
 ANSWERED: Final = "ok"
 NOT_FOUND: Final = "FLAG_NOT_FOUND"
@@ -54,6 +59,40 @@ class Sessions(Checker):
             self._goes_on(f"a read of {read.flag}", read.client, read.slot, read.needed, read.token)
         if oracle is not None:
             self._as_its_vector_says(oracle, read)
+
+    def followed(self, standing: Standing) -> None:
+        """`Checker.followed`. A client never goes back, and what it answers is what its token says."""
+        if not standing.token:
+            return
+        service, flag_set = standing.service, standing.flag_set
+        name = f"{service.name} ({standing.life}.)"
+        self._goes_on("the set that it follows", name, standing.slot or standing.source, {}, standing.token)
+        oracle = self.graph.oracle(PROJECT)
+        if oracle is None:
+            return
+        flag = CONTESTED[int(flag_set.version[:8], 16) % len(CONTESTED)]
+        now_s = self.history.now_s()
+        found = evaluate(flag_set, flag, CONTEXTS[PEOPLE[0]], now_s=now_s)
+        read = Read(name, 0, name, flag, service.environment, now_s, now_s, ANSWERED, token=standing.token)
+        read.variant, read.reason = found.variant or None, found.error_code or found.reason
+        read.metadata = found.metadata
+        self._as_its_vector_says(oracle, read)
+
+    def settled(self, cluster: SimulatedCluster) -> None:
+        """`Checker.settled`. No client lacks anything that its node has, unless it has what nobody has any more."""
+        for name, standing in self.history.standings.items():
+            slot = cluster.slots.get(standing.slot)
+            project = None if slot is None or slot.engine is None else slot.engine.projects.get(PROJECT)
+            lost = not within_reach(cluster, PROJECT, standing.token)
+            if project is None or lost or self.history.forked & standing.token.keys():
+                continue
+            self.judged += 1
+            served = project.flag_set(standing.service.environment)
+            if flag_set_document(standing.flag_set) != flag_set_document(served):
+                self.violate(
+                    f"{name} answers from {standing.flag_set.version}, and {standing.slot}, which it follows, has "
+                    f"{served.version}: {_differing(standing.flag_set, served)}"
+                )
 
     def written(self, write: Write) -> None:
         """`Checker.written`. A write follows what its author has read and written, and is shown at once."""
@@ -145,6 +184,12 @@ class Sessions(Checker):
 
     def _is_junk(self, written: Written) -> bool:
         return (PROJECT, written.dot) in self.graph.junk or written.value is UNREADABLE
+
+
+def _differing(ours: FlagSet, theirs: FlagSet) -> list[str]:
+    """Keys of flags."""
+    keys = ours.flags.keys() | theirs.flags.keys()
+    return sorted(key for key in keys if ours.flags.get(key) != theirs.flags.get(key))
 
 
 def _live(

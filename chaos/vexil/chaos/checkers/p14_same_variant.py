@@ -7,6 +7,8 @@ from random import Random
 from typing import Any, Final
 
 from vexil.chaos.checkers.checker import Checker, Scene
+from vexil.chaos.clients.operations import PROJECT
+from vexil.chaos.run.history import Standing
 from vexil.chaos.world.convergence import engines
 from vexil.chaos.world.simulated_cluster import SimulatedCluster
 from vexil.chaos.world.simulated_slot import Slot
@@ -48,12 +50,21 @@ class SameVariant(Checker):
         for environment in project.environments:
             flag_set = project.flag_set(environment)
             place = (project.name, environment, flag_set.version)
-            self._compare(slot, place, self._documents, dict(flag_set.flags))
-            keys = sorted(flag_set.flags)
-            if keys:
-                chosen = int(flag_set.version, 16)
-                who = PEOPLE[chosen % len(PEOPLE)]
-                self._compare(slot, place, self._answers, _answers(flag_set, [keys[chosen % len(keys)]], who))
+            self._compare(slot.name, place, self._documents, dict(flag_set.flags))
+            self._answer(slot.name, place, flag_set)
+
+    def followed(self, standing: Standing) -> None:
+        """`Checker.followed`. A client of the same version gives the same answer as nodes do."""
+        service, flag_set = standing.service, standing.flag_set
+        if standing.ready:
+            self._answer(service.name, (PROJECT, service.environment, flag_set.version), flag_set)
+
+    def _answer(self, name: str, place: tuple[str, str, str], flag_set: FlagSet) -> None:
+        keys = sorted(flag_set.flags)
+        if keys:
+            chosen = int(flag_set.version.partition("-")[0], 16)
+            who = PEOPLE[chosen % len(PEOPLE)]
+            self._compare(name, place, self._answers, _answers(flag_set, [keys[chosen % len(keys)]], who))
 
     def settled(self, cluster: SimulatedCluster) -> None:
         """`Checker.settled`. Everybody is asked for everything."""
@@ -64,22 +75,28 @@ class SameVariant(Checker):
                     flag_set = project.flag_set(environment)
                     place = (name, environment, flag_set.version)
                     self._compare(
-                        slot, place, everything, _answers(flag_set, sorted(flag_set.flags), *PEOPLE)
+                        slot.name, place, everything, _answers(flag_set, sorted(flag_set.flags), *PEOPLE)
                     )
+        for standing in self.history.standings.values():
+            service, flag_set = standing.service, standing.flag_set
+            place = (PROJECT, service.environment, flag_set.version)
+            if standing.ready:
+                answers = _answers(flag_set, sorted(flag_set.flags), *PEOPLE)
+                self._compare(service.name, place, everything, answers)
 
     def _compare(
         self,
-        slot: Slot,
+        name: str,
         place: tuple[str, str, str],
         served: dict[tuple[str, str, str], Served],
         now: Mapping[str, object],
     ) -> None:
-        first, before = served.setdefault(place, (slot.name, now))
-        self.judged += first != slot.name
+        first, before = served.setdefault(place, (name, now))
+        self.judged += first != name
         if before != now:
             differing = {key: (before.get(key), now.get(key)) for key in before.keys() | now.keys()}
             told = {key: both for key, both in sorted(differing.items()) if both[0] != both[1]}
-            self.violate(f"{first} and {slot.name} serve {place} differently: {told}")
+            self.violate(f"{first} and {name} serve {place} differently: {told}")
 
 
 def _answers(flag_set: FlagSet, keys: list[str], *people: Mapping[str, Any]) -> dict[str, object]:

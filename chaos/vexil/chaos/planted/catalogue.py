@@ -71,8 +71,5 @@ ELSEWHERE: Final = {
 """Switches of the model that are about a store that several nodes share. They come with the Cassandra store."""
 LATER: Final = {
     26: "a Cassandra timestamp from the server's clock: comes with the Cassandra store",
-    29: "bucketing by hash(): comes with our own bucketing",
-    33: "a stream that goes on behind an event: comes with the streams",
-    34: "no jitter when clients reconnect: comes with the client",
 }
 """Numbers of known failures that nothing can be planted for yet."""

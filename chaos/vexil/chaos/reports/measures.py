@@ -28,6 +28,7 @@ NOT_SERVED: Final = frozenset(
         "",
         "none",
         "durability.unavailable",
+        "limit.streams",
         "node.not_ready",
         "rate.limited",
         "stale",

@@ -156,6 +156,7 @@ class _Shrinking:
                 self._without(self.best.faults, lambda left: replace(self.best, faults=left))
                 self._without(self.best.operations, lambda left: replace(self.best, operations=left))
                 self._without(self.best.clients, lambda left: smaller.with_clients(self.best, left))
+                self._without(self.best.services, lambda left: replace(self.best, services=left))
                 self._nodes()
                 self._settings()
                 self._time()

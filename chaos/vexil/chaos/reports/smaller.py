@@ -47,11 +47,14 @@ def without_region(plan: Plan, region: str) -> Iterator[Plan]:
     places = {place for fault in plan.faults for place in fault.places}
     gone = {place for place in {*places, *plan.nodes, region} if region in {place, place.rpartition("-")[0]}}
     left = replace(_moved(plan, gone, {}), layout=layout)
-    yield with_clients(left, [client for client in left.clients if client.region != region])
+    services = tuple(service for service in left.services if service.region != region)
+    staying = [client for client in left.clients if client.region != region]
+    yield replace(with_clients(left, staying), services=services)
     home = next(iter(layout))
     yield replace(
         left,
         clients=tuple(replace(c, region=home) if c.region == region else c for c in left.clients),
+        services=tuple(replace(s, region=home) if s.region == region else s for s in left.services),
     )
 
 
@@ -72,7 +75,12 @@ def _moved(plan: Plan, gone: set[str], names: dict[str, str]) -> Plan:
         if not gone & set(fault.places)
     )
     clocks = {names.get(n, n): clock for n, clock in plan.world.clocks.items() if n not in gone}
-    return replace(plan, faults=faults, world=replace(plan.world, clocks=clocks))
+    services = tuple(
+        replace(service, urls=urls)
+        for service in plan.services
+        if (urls := tuple(dict.fromkeys(names.get(url, url) for url in service.urls if url not in gone)))
+    )
+    return replace(plan, faults=faults, world=replace(plan.world, clocks=clocks), services=services)
 
 
 # -- time

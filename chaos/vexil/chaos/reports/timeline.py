@@ -64,6 +64,7 @@ def facts(report: Report, *, file: str = "") -> Iterator[tuple[str, str]]:
     nodes = ", ".join(f"{region} {count}" for region, count in plan.layout.items())
     yield "nodes", f"{nodes}; {'a store each' if plan.embedded else 'a store a region'}"
     parts = f"{len(plan.faults)} faults, {len(plan.operations)} operations of {len(plan.clients)} clients"
+    parts += f", {len(plan.services)} services" if plan.services else ""
     yield "work", f"{plan.work_s:.1f} s, {parts}; {report.acknowledged} writes acknowledged"
     if settings := settings_of(plan):
         yield "world", ", ".join(settings)

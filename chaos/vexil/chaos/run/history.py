@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Final
 
-from vexil.chaos.run.plan import Fault
+from vexil.chaos.run.plan import Fault, Service
 from vexil.crdt.change import Change, Dot
+from vexil.sdk.model import FlagSet
 
 VIOLATIONS_KEPT_MAX: Final = 20
 EVENTS_KEPT_MAX: Final = 100_000
@@ -108,6 +109,37 @@ class Read:
 
 
 @dataclass(slots=True)
+class Standing:
+    """How a service with the SDK stands: what its client answers from, and what it says of itself."""
+
+    service: Service
+    life: int = 0
+    """Which of its processes it is, from 1; 0: none has begun."""
+    flag_set: FlagSet = field(default_factory=FlagSet)
+    token: Mapping[int, int] = field(default_factory=dict)
+    """The vector of the set; empty if it has none."""
+    source: str = "none"
+    slot: str = ""
+    """The node that has confirmed the set last."""
+    stale_since_s: float | None = None
+    """By its own clock, which shows virtual time; None: it says that nothing newer is known of."""
+    stale_regions: tuple[str, ...] = ()
+    error: str = ""
+    heard_s: float = 0.0
+    """When bytes of a node came last."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has anything to answer from."""
+        return self.source != "none"
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it says of itself that it answers from what is newest."""
+        return self.ready and self.stale_since_s is None
+
+
+@dataclass(slots=True)
 class Window:
     """A fault while it lasted."""
 
@@ -187,6 +219,8 @@ class History:
     """By incarnation the first process that went by it: one that meets its own copy takes another one as it goes."""
     writes: list[Write] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
+    standings: dict[str, Standing] = field(default_factory=dict)
+    """How each service with the SDK stands now, by its name."""
     windows: list[Window] = field(default_factory=list)
     destroyed: dict[str, set[Dot]] = field(default_factory=dict)
     """Per project: changes that were only on disks which a fault has destroyed."""

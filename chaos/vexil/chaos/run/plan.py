@@ -72,6 +72,26 @@ class Client:
 
 
 @dataclass(frozen=True, slots=True)
+class Service:
+    """A regional service with the SDK: its client follows one environment, from the start of the work."""
+
+    name: str
+    region: str
+    """Where it runs."""
+    environment: str
+    urls: tuple[str, ...]
+    """Nodes, in its order of preference."""
+    polls: bool = False
+    """It asks again and again instead of following a stream."""
+    keeps: bool = False
+    """It has a disk for its snapshot."""
+    restarts: tuple[float, ...] = ()
+    """When it is killed and started again, in virtual seconds since the work began, in order."""
+    leaves_s: float = 0.0
+    """When it is killed for good; 0: it stays to the end of the run."""
+
+
+@dataclass(frozen=True, slots=True)
 class Knobs:
     """Limits of the product that a run sets tighter than production does, so that few things are many. 0: as it is."""
 
@@ -104,6 +124,7 @@ class Plan:
     clients: tuple[Client, ...] = ()
     operations: tuple[Operation, ...] = ()
     """In the order of ``at_s``."""
+    services: tuple[Service, ...] = ()
 
     def __str__(self) -> str:
         nodes = "+".join(map(str, self.layout.values()))

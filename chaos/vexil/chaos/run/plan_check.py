@@ -23,6 +23,8 @@ NODES_MAX: Final = 64
 CLIENTS_MAX: Final = 1_000
 FAULTS_MAX: Final = 10_000
 OPERATIONS_MAX: Final = 100_000
+RESTARTS_MAX: Final = 100
+"""Of one service."""
 WORK_S_MAX: Final = 86_400.0
 SEED_MAX: Final = 2**63 - 1
 NAME_CHARACTERS_MAX: Final = 64
@@ -42,12 +44,14 @@ def flaw_of(plan: Plan) -> str:
 def _flaws(plan: Plan) -> Iterator[str]:
     yield from _sizes(plan)
     # What is said of single parts supposes that there are not too many of them.
-    for name in (*plan.layout, *(client.name for client in plan.clients)):
+    people = (*(client.name for client in plan.clients), *(service.name for service in plan.services))
+    for name in (*plan.layout, *people):
         if not name or len(name) > NAME_CHARACTERS_MAX or not name.isprintable():
             yield f"{name!r} is no name: it has 1 to {NAME_CHARACTERS_MAX} printable characters"
     yield from _numbers(plan, "plan")
     yield from _places(plan)
     yield from _schedules(plan)
+    yield from _services(plan)
 
 
 def _sizes(plan: Plan) -> Iterator[str]:
@@ -59,6 +63,7 @@ def _sizes(plan: Plan) -> Iterator[str]:
         "regions": (len(plan.layout), REGIONS_MAX),
         "nodes": (sum(plan.layout.values()), NODES_MAX),
         "clients": (len(plan.clients), CLIENTS_MAX),
+        "services": (len(plan.services), CLIENTS_MAX),
         "faults": (len(plan.faults), FAULTS_MAX),
         "operations": (len(plan.operations), OPERATIONS_MAX),
     }
@@ -125,7 +130,9 @@ def _schedules(plan: Plan) -> Iterator[str]:
             yield f"operation {operation.number} is of the kind {operation.kind!r}, which is unknown"
         if operation.client not in clients:
             yield f"operation {operation.number} is of {operation.client!r}, and there is no such client"
-    yield from _twice("client", (client.name for client in plan.clients))
+    yield from _twice(
+        "client", [*(c.name for c in plan.clients), *(service.name for service in plan.services)]
+    )
     yield from _twice("fault", (fault.number for fault in plan.faults))
     yield from _twice("operation", (operation.number for operation in plan.operations))
     for what, moments in (
@@ -134,6 +141,21 @@ def _schedules(plan: Plan) -> Iterator[str]:
     ):
         if moments != sorted(moments):
             yield f"the {what} are not in the order of their moments"
+
+
+def _services(plan: Plan) -> Iterator[str]:
+    for service in plan.services:
+        if service.region not in plan.layout:
+            yield f"service {service.name!r} runs in {service.region!r}, and no such region is in the layout"
+        if service.environment not in operations.ENVIRONMENTS:
+            yield f"service {service.name!r} follows {service.environment!r}, and there is no such environment"
+        if not 0 < len(service.urls) <= NODES_MAX:
+            yield f"service {service.name!r} has {len(service.urls)} nodes: it needs 1 to {NODES_MAX}"
+        for url in service.urls:
+            if url not in plan.nodes:
+                yield f"service {service.name!r} prefers {url!r}, and no such node is in the layout"
+        if len(service.restarts) > RESTARTS_MAX or list(service.restarts) != sorted(service.restarts):
+            yield f"the restarts of service {service.name!r} are not in order, or more than {RESTARTS_MAX}"
 
 
 @cache

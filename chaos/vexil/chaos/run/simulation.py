@@ -17,7 +17,7 @@ import trio
 from vexil.chaos.checkers.catalogue import all_checkers
 from vexil.chaos.checkers.checker import Checkers, Verdict, Wait
 from vexil.chaos.checkers.p09_convergence import CONVERGENCE_LIMIT_S
-from vexil.chaos.clients import workload
+from vexil.chaos.clients import services, workload
 from vexil.chaos.clients.operations import CONTESTED, ENVIRONMENTS, PAIR, PROJECT, flag_body
 from vexil.chaos.run.chronicler import Chronicler
 from vexil.chaos.run.history import History, Violation
@@ -26,6 +26,7 @@ from vexil.chaos.run.plan import Plan
 from vexil.chaos.run.swarm import plan
 from vexil.chaos.world.convergence import converged, engines, follows_nothing, vectors
 from vexil.chaos.world.determinism import Streams, run_deterministically
+from vexil.chaos.world.node_interface import make_key
 from vexil.chaos.world.simulated_cluster import ClusterFaults, SimulatedCluster
 from vexil.chaos.world.trace import Trace
 from vexil.chaos.world.tripwires import tripwires
@@ -167,6 +168,7 @@ class _Simulation:
         cluster.founded = True
         self.history.began_s = trio.current_time()
         cluster.set_faults(self.plan.world)
+        services.work(self.plan, cluster, self.history, self.checkers, nursery.start_soon)
         nemesis = Nemesis(cluster, self.history, self.plan, self.checkers)
         with trio.move_on_after(self.plan.work_s + READY_LIMIT_S) as busy:
             await self._work(cluster, nemesis)
@@ -192,6 +194,8 @@ class _Simulation:
             lambda view: put_project(view, PROJECT, {"environments": list(ENVIRONMENTS)}),
             author="setup",
         )
+        for environment in dict.fromkeys(service.environment for service in self.plan.services):
+            await make_key(engine, PROJECT, environment)
         flags = [{"op": "create", "flag": f, "value": flag_body("setup")} for f in (*PAIR, *CONTESTED)]
         await engine.write(
             PROJECT,

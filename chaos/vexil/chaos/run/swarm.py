@@ -15,7 +15,7 @@ from typing import Final
 from vexil.chaos import faults
 from vexil.chaos.clients import operations
 from vexil.chaos.faults.fault import KINDS, Ground
-from vexil.chaos.run.plan import Client, Fault, Knobs, Plan
+from vexil.chaos.run.plan import Client, Fault, Knobs, Plan, Service
 from vexil.chaos.run.profiles import PROFILES, Profile
 from vexil.chaos.world.determinism import Streams
 from vexil.chaos.world.simulated_clock import YEAR_MS, ClockFaults
@@ -51,6 +51,17 @@ MIXES: Final[Mapping[str, tuple[float, Mapping[str, int]]]] = {
     "everybody": (3, {"admin": 1, "session": 1, "reader": 1, "script": 1}),
 }
 """How often a mix of clients is drawn, and how many of each role are then in each region."""
+SERVED: Final = 0.2
+"""How often there are services with the SDK."""
+SERVICES: Final = (1, 3)
+"""How many, at least and at most; unless they are a crowd."""
+CROWD: Final = 0.3
+"""How often those that there are, are so many in one region as have to be spread when they lose their node."""
+CROWD_SERVICES: Final = 24
+CROWD_S: Final = 12.0
+"""How long it stays. What it would see later costs much, and is no more than the few see that go on."""
+CROWD_STAYS: Final = 2
+"""So many go on, to the end of the run."""
 TOKEN_WAITS_MS: Final = (0.0, 500.0, 500.0, 1_500.0)
 LAST_FAULT: Final = 0.95
 """Share of the work after which no more faults begin: they could not strike in time."""
@@ -93,6 +104,7 @@ def plan(seed: int) -> Plan:
         faults=_faults(streams.stream("plan", "faults"), profile, Ground(layout, names, embedded, work_s)),
         clients=clients,
         operations=operations.draw(streams.stream("plan", "load"), clients, count=count, work_s=work_s),
+        services=_services(streams.stream("plan", "services"), layout, work_s),
     )
 
 
@@ -117,6 +129,44 @@ def _clients(rng: Random, layout: Mapping[str, int]) -> tuple[Client, ...]:
         for role, count in counts.items()
         for n in range(count)
     )
+
+
+def _services(rng: Random, layout: Mapping[str, int], work_s: float) -> tuple[Service, ...]:
+    """In most runs none; now and then a few of all kinds, or a crowd of one kind with one node that all prefer."""
+    if rng.random() >= SERVED:
+        return ()
+    if rng.random() < CROWD:
+        region, environment = rng.choice(list(layout)), rng.choice(operations.ENVIRONMENTS)
+        urls = _urls(layout, region, 0)
+        return tuple(
+            Service(
+                f"crowd-{n}",
+                region,
+                environment,
+                urls,
+                leaves_s=0.0 if n <= CROWD_STAYS else min(work_s, CROWD_S),
+            )
+            for n in range(1, CROWD_SERVICES + 1)
+        )
+    return tuple(
+        Service(
+            f"service-{n}",
+            region := rng.choice(list(layout)),
+            rng.choice(operations.ENVIRONMENTS),
+            _urls(layout, region, rng.randrange(layout[region])),
+            polls=rng.random() < 0.2,
+            keeps=rng.random() < 0.5,
+            restarts=tuple(sorted(rng.uniform(0, work_s) for _ in range(rng.choice((0, 0, 1, 2))))),
+        )
+        for n in range(1, rng.randint(*SERVICES) + 1)
+    )
+
+
+def _urls(layout: Mapping[str, int], region: str, first: int) -> tuple[str, ...]:
+    """The nodes of ``region`` in a circle from ``first``, behind them those of the others."""
+    near = [f"{region}-{1 + (first + n) % layout[region]}" for n in range(layout[region])]
+    far = [f"{other}-{n}" for other in layout if other != region for n in range(1, layout[other] + 1)]
+    return (*near, *far)
 
 
 def _knobs(rng: Random) -> Knobs:

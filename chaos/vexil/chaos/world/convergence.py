@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from vexil.chaos.world.simulated_cluster import SimulatedCluster
 from vexil.chaos.world.simulated_slot import Slot
@@ -36,6 +36,12 @@ def converged(cluster: SimulatedCluster, *, without: Collection[int] = ()) -> bo
     return all(other.keys() == first.keys() for other in others) and all(
         _same([projects[name].replica for projects in (first, *others)], without) for name in first
     )
+
+
+def within_reach(cluster: SimulatedCluster, project: str, vector: Mapping[int, int]) -> bool:
+    """Whether any node has all of ``vector``. What was only at nodes that are gone, nobody ever has again."""
+    found = [engine.projects[project].replica for _, engine in engines(cluster) if project in engine.projects]
+    return any(replica.covers(vector) for replica in found)
 
 
 def _same(replicas: Sequence[Replica], without: Collection[int]) -> bool:

@@ -310,6 +310,7 @@ class SimulatedCluster:
         self.trace.add("stop", slot.name)
         self.on_life(slot, "stopping")
         self.network.detach(slot.url, process.life)
+        process.engine.feeds.close()
         try:
             with trio.move_on_after(STOP_GRACE_MS / 1000), suppress(ProcessDead):
                 await process.engine.drain()

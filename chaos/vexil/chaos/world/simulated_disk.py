@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from zlib import crc32
@@ -189,7 +189,7 @@ class SimulatedJournal:
             await self._sync(self._disk.frames)
         await self.life.check()
 
-    async def replay(self, *, after: Mapping[str, Mapping[int, int]]) -> AsyncIterator[Sequence[LogRecord]]:
+    async def replay(self, *, after: Mapping[str, Mapping[int, int]]) -> AsyncGenerator[Sequence[LogRecord]]:
         """``Journal.replay``; damaged frames are left out (``damaged_frames``)."""
         uncovered = [r for r in self._records if r.seq > after.get(r.project, {}).get(r.incarnation, 0)]
         for start in range(0, len(uncovered), REPLAY_ROWS_MAX):

@@ -190,6 +190,19 @@ class SimulatedNetwork:
         """Whether messages from ``source`` to ``target`` are dropped."""
         return _among(self._cuts, source, target)
 
+    # -- connections of those who are no nodes
+
+    def connection_s(self, source: PeerIdentity, target: PeerIdentity) -> float | None:
+        """How long what a connection carries from ``source`` to ``target`` takes now; None: nothing gets through."""
+        if self.blocked(source, target):
+            return None
+        return self._latency_s(self._link(source.node, target.node), source, target)
+
+    def listens(self, url: str, life: ProcessLife) -> bool:
+        """Whether the process ``life`` takes connections at ``url``."""
+        endpoint = self._endpoints.get(url)
+        return endpoint is not None and endpoint.life is life and life.alive
+
     # -- messages
 
     def begin(self, source: PeerIdentity, url: str, method: str, body: bytes) -> _Call:
