@@ -27,6 +27,8 @@ BENCHMARKS = (
     "garbage_pass",
     "retired_incarnations",
     "month_away",
+    "sdk_evaluation",
+    "sdk_client",
 )
 TIMEOUT_S = 600
 
