@@ -65,10 +65,10 @@ BENIGN: Final = planted_in(benign, "BENIGN", Benign)
 RULES: Final = range(1, 13)
 """The rules of the design."""
 ELSEWHERE: Final = {
-    "stfence": "an evicted node is cut off from a store that it shares with its region: every node has its own here",
-    "intent": "a snapshot on its way into a shared store: here it is staged beside the node's own, and switched to",
+    "stfence": "an evicted node loses its access to the region's store: nothing here grants or revokes it yet",
+    "intent": "a snapshot on its way into a fold that a region shares: here each slot has its own",
 }
-"""Switches of the model that are about a store that several nodes share. They come with the Cassandra store."""
+"""Switches of the model that have no counterpart yet. The first comes with the Cassandra store."""
 LATER: Final = {
     26: "a Cassandra timestamp from the server's clock: comes with the Cassandra store",
 }

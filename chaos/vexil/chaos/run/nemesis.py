@@ -49,12 +49,14 @@ class Nemesis:
             self._nursery = nursery
             for fault in self.plan.faults:
                 nursery.start_soon(self._live, fault)
-            rng = self.cluster.streams.stream("starts")
+            starts: dict[str, Random] = {}
             while True:
                 await trio.sleep(LOOK_S)
-                for _, slot in sorted(self.cluster.slots.items()):
+                for name, slot in sorted(self.cluster.slots.items()):
                     if slot.process is not None and slot.engine is None:
-                        self.start_later(slot, rng)
+                        if name not in starts:
+                            starts[name] = self.cluster.streams.stream("starts", name)
+                        self.start_later(slot, starts[name])
 
     async def freeze(self) -> None:
         """No more faults: what is broken is repaired. Returns when every node is ready and a member."""
