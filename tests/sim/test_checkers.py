@@ -19,6 +19,7 @@ from vexil.chaos.checkers.checker import Checker, Checkers, Verdict, Wait
 from vexil.chaos.checkers.p01_applied_once import AppliedOnce
 from vexil.chaos.checkers.p02_equal_vectors import EqualVectors
 from vexil.chaos.checkers.p03_acknowledged_is_kept import AcknowledgedIsKept
+from vexil.chaos.checkers.p03_evicted_are_fenced import EvictedAreFenced
 from vexil.chaos.checkers.p04_nothing_comes_back import NothingComesBack
 from vexil.chaos.checkers.p05_kills_hold import KillsHold
 from vexil.chaos.checkers.p06_sessions import Sessions
@@ -96,6 +97,12 @@ CASES = (
         (histories.nothing, histories.exchange),
     ),
     Case(
+        EvictedAreFenced,
+        (changes.taken_of_an_evicted_one,),
+        (changes.under_way_through_others, changes.judged_before_it_was_known),
+        (histories.nothing, histories.exchange),
+    ),
+    Case(
         NothingComesBack,
         (changes.tag_comes_back, changes.replaced_is_live),
         (changes.deleted_and_edited_at_once,),
@@ -163,6 +170,8 @@ CASES = (
             changes.two_in_the_journal,
             changes.two_processes_of_one_name,
             changes.fork,
+            changes.keeps_a_name_that_others_go_by,
+            changes.keeps_that_name_to_the_end,
         ),
         (histories.exchange,),
         (lambda _: None,),

@@ -111,7 +111,7 @@ def test_kinds_are_drawn_only_where_they_can_strike() -> None:
     impossible = {name for name, kind in KINDS.items() if kind.draw(Random(1), alone) is None}
     assert impossible == {
         "cut", "cut_one_way", "cut_region", "isolate_node", "flap", "refuse_one_way", "slow_link", "narrow_link",
-        "evict", "clone", "copied_machine",
+        "evict", "evict_unreachable", "clone", "copied_machine",
     }  # fmt: skip
     for seed in range(300):
         chosen = plan(seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.sim.checked.histories import Play, acknowledged, described, edit, put, unsee
-from tests.sim.checked.stage import Stage
+from tests.sim.checked.stage import Node, Stage
 from vexil.chaos.clients.operations import PROJECT
 from vexil.chaos.run.history import Attempt, Destruction, Outcome, Window, Write
 from vexil.chaos.run.plan import Fault
@@ -193,6 +193,33 @@ def put_aside(stage: Stage) -> None:
     stage.watcher.alarm(stage.node("eu-1").slot, "aside", "overclaim")
 
 
+def taken_of_an_evicted_one(stage: Stage) -> None:
+    left, right = stage.two()
+    change = left.do("patch", **described("alone"))
+    right.hear_of_eviction(left)
+    stage.now_s += 2
+    right.take(change)
+
+
+def under_way_through_others(stage: Stage) -> None:
+    left, right = stage.two()
+    third = stage.node("ap-1")
+    third.take(*stage.history.changes[PROJECT].values())
+    change = left.do("patch", **described("passed on"))
+    third.take(change)
+    right.hear_of_eviction(left)
+    stage.now_s += 2
+    right.take(change)
+
+
+def judged_before_it_was_known(stage: Stage) -> None:
+    left, right = stage.two()
+    change = left.do("patch", **described("on its way"))
+    right.hear_of_eviction(left)
+    stage.now_s += 0.5
+    right.take(change)
+
+
 # -- P4
 
 
@@ -250,6 +277,23 @@ def two_processes_of_one_name(stage: Stage) -> None:
 
 def fork(stage: Stage) -> None:
     stage.watcher.alarm(stage.node("eu-1").slot, "fork", PROJECT)
+
+
+def keeps_a_name_that_others_go_by(stage: Stage) -> None:
+    left, _ = stage.two()
+    _knows_of_a_copy(left)
+    stage.checkers.checkpoint(stage.cluster)
+
+
+def keeps_that_name_to_the_end(stage: Stage) -> None:
+    left, _ = stage.two()
+    _knows_of_a_copy(left)
+    stage.settle()
+
+
+def _knows_of_a_copy(node: Node) -> None:
+    assert node.engine is not None
+    node.engine.forks.incarnations.add(node.incarnation)
 
 
 def a_copied_machine(stage: Stage, *, places: tuple[str, ...] = ("eu-1", "us-2")) -> None:

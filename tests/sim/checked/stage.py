@@ -25,6 +25,7 @@ from vexil.crdt.change import Change
 from vexil.crdt.hlc import pack
 from vexil.crdt.pen import CellWrite, Pen
 from vexil.crdt.replica import Replica
+from vexil.crdt.schema import SYSTEM_PROJECT
 from vexil.node.authoring import change_set, etag_of, unkill_flag
 from vexil.node.project import Project
 
@@ -57,18 +58,38 @@ class Gauges:
 
 
 @dataclass
+class Member:
+    """What a node knows of another: which of its registrations are over."""
+
+    evicted: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Directory:
+    members: dict[str, Member] = field(default_factory=dict)
+
+
+@dataclass
+class Forks:
+    incarnations: set[int] = field(default_factory=set)
+
+
+@dataclass
 class Process:
     """What of an engine checkers look at."""
 
     incarnation: int
     projects: dict[str, Project] = field(default_factory=dict)
+    registration: str = "first"
+    directory: Directory = field(default_factory=Directory)
+    forks: Forks = field(default_factory=Forks)
 
 
 class Node:
     """A slot with its process."""
 
     def __init__(self, stage: Stage, name: str, incarnation: int) -> None:
-        self.name = name
+        self.name = self.member = name
         self.region = name.partition("-")[0]
         self.ready = True
         self.starts = 1
@@ -139,6 +160,14 @@ class Node:
             self._stage.watcher.applied(self.slot, self.project, change, local=local)
         self.project.refresh(changes)
         self.tell_advanced()
+
+    def hear_of_eviction(self, other: Node) -> None:
+        """The registration of ``other`` is over, as far as this node knows."""
+        assert self.engine is not None
+        assert other.engine is not None
+        self.engine.directory.members[other.name] = Member({other.engine.registration})
+        system = Project(SYSTEM_PROJECT, Replica(), on_defect=lambda *_: None)
+        self._stage.watcher.advanced(self.slot, system)
 
     def tell_advanced(self) -> None:
         """A batch is visible, the checker hears."""

@@ -10,6 +10,7 @@ from vexil.chaos.checkers.event_graph import EventGraph
 from vexil.chaos.checkers.p01_applied_once import AppliedOnce
 from vexil.chaos.checkers.p02_equal_vectors import EqualVectors
 from vexil.chaos.checkers.p03_acknowledged_is_kept import AcknowledgedIsKept
+from vexil.chaos.checkers.p03_evicted_are_fenced import EvictedAreFenced
 from vexil.chaos.checkers.p04_nothing_comes_back import NothingComesBack
 from vexil.chaos.checkers.p05_kills_hold import KillsHold
 from vexil.chaos.checkers.p06_sessions import Sessions
@@ -35,6 +36,7 @@ CHECKERS: Final[tuple[type[Checker], ...]] = (
     AppliedOnce,
     EqualVectors,
     AcknowledgedIsKept,
+    EvictedAreFenced,
     NothingComesBack,
     KillsHold,
     Sessions,

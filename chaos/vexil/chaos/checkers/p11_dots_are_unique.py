@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from random import Random
 
 from vexil.chaos.checkers.checker import Checker, Scene
+from vexil.chaos.world.convergence import engines
+from vexil.chaos.world.simulated_cluster import SimulatedCluster
 from vexil.chaos.world.simulated_slot import Slot
 from vexil.crdt.change import Change, render_id
 from vexil.node.engine import Engine
@@ -19,7 +21,10 @@ COPY = "copy"
 
 
 class DotsAreUnique(Checker):
-    """Compares every change that is met anywhere with the first one that had its dot."""
+    """Compares every change that is met anywhere with the first one that had its dot.
+
+    Two machines may be made one by a copy, and then nobody can help it; who has noticed takes another name at once.
+    """
 
     invariant = "P11"
     claim = "a dot is one change, and a process has an incarnation of its own"
@@ -52,6 +57,18 @@ class DotsAreUnique(Checker):
         """`Checker.alarm`. The nodes themselves have noticed."""
         if kind == FORK and not self.explained(kind):
             self.violate(f"{slot.name} has met two histories of one incarnation in {detail}")
+
+    def checkpoint(self, cluster: SimulatedCluster) -> None:
+        """`Checker.checkpoint`."""
+        for slot, engine in engines(cluster):
+            if engine.incarnation in engine.forks.incarnations:
+                self.violate(
+                    f"{slot.name} goes on as {engine.incarnation:016x}, and knows that others go by that name"
+                )
+
+    def settled(self, cluster: SimulatedCluster) -> None:
+        """`Checker.settled`."""
+        self.checkpoint(cluster)
 
     def _compare(self, slot: Slot, project: str, dot: tuple[int, int], raw: bytes) -> None:
         first = self.history.changes.get(project, {}).get(dot)

@@ -3,7 +3,8 @@
 An operation is data (`vexil.chaos.run.plan.Operation`); what it means in detail is said by
 `vexil.chaos.clients.wishes`. All weights are here. Some things are wanted by everybody at once, because races are what
 is looked for: one flag in one environment above all, and now and then a *scuffle*, in which several clients delete,
-create and edit one flag within a moment.
+create and edit one flag within a moment. And now and then the last words are removals, with nothing behind them that
+would tell of them.
 """
 
 from __future__ import annotations
@@ -45,6 +46,12 @@ SCUFFLES: Final[tuple[tuple[tuple[str, float], ...], ...]] = (
     (("pair", 0), ("pair", 0), ("resolve", 0.8)),
 )
 """Of each step the kind, and after how many seconds it may begin: what comes later can have seen what came before."""
+
+REMOVALS_LAST: Final = 0.2
+"""How often people clear up before they go: what is written last is removals."""
+REMOVALS: Final = ("delete", "untag", "unrule")
+REMOVALS_FROM: Final = 0.85
+"""From which share of the work on."""
 
 
 class Odds(NamedTuple):
@@ -102,6 +109,8 @@ def draw(rng: Random, clients: Sequence[Client], *, count: int, work_s: float) -
     readers = [client for client in clients if client.role == "reader"]
     drawn = list(_drawn(rng, writers, count, work_s)) if writers else []
     drawn += _drawn(rng, readers, count, work_s) if readers else []
+    if rng.random() < REMOVALS_LAST:
+        drawn = [_clearing(rng, each) if each.at_s >= REMOVALS_FROM * work_s else each for each in drawn]
     drawn.sort(key=lambda operation: operation.at_s)
     return tuple(replace(operation, number=number) for number, operation in enumerate(drawn, 1))
 
@@ -127,6 +136,13 @@ def _drawn(rng: Random, clients: Sequence[Client], count: int, work_s: float) ->
         odds = [getattr(each, client.role) for each in KINDS.values()]
         kind = rng.choices(list(KINDS), odds)[0]
         yield Operation(0, client.name, moment, kind, _object(rng, kind, flag), environment)
+
+
+def _clearing(rng: Random, operation: Operation) -> Operation:
+    """A removal in the place of a write of a flag that everybody edits."""
+    if operation.kind in READS or operation.flag not in CONTESTED:
+        return operation
+    return replace(operation, kind=rng.choice(REMOVALS))
 
 
 def _object(rng: Random, kind: str, flag: str) -> str:

@@ -35,7 +35,8 @@ def _there(world: World, fault: Fault) -> bool:
     return all(place in world.cluster.slots or place in world.cluster.regions for place in fault.places)
 
 
-def _cut(world: World, pairs: Iterable[tuple[str, str]]) -> End:
+def cutting(world: World, pairs: Iterable[tuple[str, str]]) -> End:
+    """Drop whatever goes from the first place of a pair to the second; who calls what this returns mends it."""
     network, cuts = world.cluster.network, list(pairs)
     for source, target in cuts:
         network.cut(source, target)
@@ -63,7 +64,7 @@ async def cut(world: World, fault: Fault, rng: Random) -> End | None:
     if not _there(world, fault):
         return None
     a, b = fault.places
-    return _cut(world, [(a, b), (b, a)])
+    return cutting(world, [(a, b), (b, a)])
 
 
 @kind("cut_one_way", weight=2, enabled=0.6, draw=_two)
@@ -73,7 +74,7 @@ async def cut_one_way(world: World, fault: Fault, rng: Random) -> End | None:
     if not _there(world, fault):
         return None
     a, b = fault.places
-    return _cut(world, [(a, b)])
+    return cutting(world, [(a, b)])
 
 
 def _region(rng: Random, ground: Ground) -> Drawn | None:
@@ -93,7 +94,7 @@ async def cut_region(world: World, fault: Fault, rng: Random) -> End | None:
         return None
     (region,) = fault.places
     others = [other for other in world.cluster.regions if other != region]
-    return _cut(world, [pair for other in others for pair in ((region, other), (other, region))])
+    return cutting(world, [pair for other in others for pair in ((region, other), (other, region))])
 
 
 def _lonely(rng: Random, ground: Ground) -> Drawn | None:
@@ -107,7 +108,7 @@ async def isolate_node(world: World, fault: Fault, rng: Random) -> End | None:
     if not _there(world, fault):
         return None
     (node,) = fault.places
-    return _cut(
+    return cutting(
         world, [pair for region in world.cluster.regions for pair in ((node, region), (region, node))]
     )
 
@@ -134,7 +135,7 @@ class _Flapping:
     async def run(self, rng: Random) -> None:
         with self._scope:
             while True:
-                self._mend = _cut(self._world, self._pairs)
+                self._mend = cutting(self._world, self._pairs)
                 await trio.sleep(rng.uniform(*FLAP_MS) / 1000)
                 await self._whole()
                 await trio.sleep(rng.uniform(*FLAP_MS) / 1000)

@@ -19,6 +19,7 @@ from vexil.chaos.faults.fault import (
     slots_from,
     some_node,
 )
+from vexil.chaos.faults.links import cutting
 from vexil.chaos.run.operators import bring_back
 from vexil.chaos.run.operators import evict as ask_to_evict
 from vexil.chaos.run.plan import Fault
@@ -27,6 +28,8 @@ from vexil.chaos.world.simulated_slot import Slot
 from vexil.node.engine import Engine
 from vexil.node.seams import SeamError
 
+EVICTS: Final = frozenset(("evict", "evict_unreachable"))
+"""Kinds of faults by which members are evicted."""
 JOINERS: Final = range(10, 50)
 """How new nodes are numbered within their region."""
 
@@ -57,6 +60,39 @@ def _member(rng: Random, ground: Ground) -> Drawn | None:
 async def evict(world: World, fault: Fault, rng: Random) -> End | None:
     """An operator evicts a member at another one, whether or not it runs; when the time is over he returns it."""
     await trio.lowlevel.checkpoint()
+    return await _evict(world, fault, rng)
+
+
+@kind("evict_unreachable", weight=1, enabled=0.2, draw=_member, alarms=("aside",), most=2, needs_s=6.0)
+async def evict_unreachable(world: World, fault: Fault, rng: Random) -> End | None:
+    """A member that nobody reaches is evicted: it runs, takes writes, and does not know.
+
+    For the second half of the time the others hear it again, while it still hears nothing of them.
+    """
+    await trio.lowlevel.checkpoint()
+    (node,) = fault.places
+    deaf = cutting(world, [(region, node) for region in world.cluster.regions])
+    mute = cutting(world, [(node, region) for region in world.cluster.regions])
+    came_back = await _evict(world, fault, rng)
+    if came_back is None:
+        await mute()
+        await deaf()
+        return None
+
+    async def speak() -> None:
+        await trio.sleep(fault.lasts_s / 2)
+        await mute()
+
+    async def end() -> None:
+        await deaf()
+        await came_back()
+
+    world.soon(speak)
+    return end
+
+
+async def _evict(world: World, fault: Fault, rng: Random) -> End | None:
+    """Have the place of ``fault`` evicted; who calls what this returns has it come back."""
     slot = world.cluster.slots.get(fault.places[0])
     if slot is None or not await world.patiently(
         fault, partial(ask_to_evict, world.cluster, slot, rng, asks=partial(world.history.harm.append, fault))

@@ -48,6 +48,7 @@ TAKES_DOWN: Final = frozenset(
         "disk_lost",
         "disk_old_copy",
         "evict",
+        "evict_unreachable",
         "restart_as_next",
         "stop",
     )

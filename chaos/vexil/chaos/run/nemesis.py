@@ -15,6 +15,7 @@ import trio
 from vexil.chaos import faults
 from vexil.chaos.clients.workload import Listener
 from vexil.chaos.faults.fault import AGAIN_S, FIRST_PATIENCE_S, KINDS, PATIENCE_S, End
+from vexil.chaos.faults.members import EVICTS
 from vexil.chaos.run.history import History, Window
 from vexil.chaos.run.operators import bring_all_back
 from vexil.chaos.run.plan import Fault, Plan
@@ -75,7 +76,7 @@ class Nemesis:
         async with trio.open_nursery() as nursery:
             for slot in cluster.slots.values():
                 nursery.start_soon(self._revive, slot)
-        await bring_all_back(cluster, in_all_eyes=any(f.kind == "evict" for f in self.plan.faults))
+        await bring_all_back(cluster, in_all_eyes=any(f.kind in EVICTS for f in self.plan.faults))
 
     # -- the life of a fault
 

@@ -2,8 +2,8 @@
 
 A plan says everything: a run is a function of its plan alone, so a plan can be written down, read again, made smaller
 and run once more. Whatever is drawn while it runs comes from a stream named after the thing that draws (a link, a disk,
-the fault or the operation of that number). Taking one thing out of a plan takes its own draws out and no others: another
-thing draws differently only from where the world has become another one for it (a link that carried a message more).
+the fault or the operation of that number). Taking one thing out of a plan takes its own draws out and no others:
+another thing draws differently only from where the world has become another one for it.
 """
 
 from __future__ import annotations
