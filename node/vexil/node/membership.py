@@ -231,10 +231,12 @@ class Joining:
         try:
             sponsor.node = answer.text("node")
             sponsor.region = answer.text("region")
+            # Not of an earlier version: what such a one sends is not judged by who it is.
+            sponsor.registration = answer.text_or("as", "")
             wanted = answer.vv_by_project("projects")
         except Malformed as error:
             raise PeerNonsense(str(error)) from None
-        if system is not None and self._is_no_sponsor(sponsor.node, wanted):
+        if system is not None and self._is_no_sponsor(sponsor, wanted):
             # It has not been told yet: it begins anew, and comes back without that.
             raise PeerNonsense(f"{sponsor.node} has the state of an evicted node")
         for name in sorted(wanted, key=lambda n: n != schema.SYSTEM_PROJECT):
@@ -242,12 +244,15 @@ class Joining:
         if not self._host.is_member(self._host.identity.node, self._host.registration):
             raise PeerNonsense(f"{sponsor.node} answered the join, but its log does not register this node")
 
-    def _is_no_sponsor(self, node: str, wanted: Mapping[str, Mapping[int, int]]) -> bool:
+    def _is_no_sponsor(self, sponsor: Peer, wanted: Mapping[str, Mapping[int, int]]) -> bool:
+        refused = self._host.why_no_member(sponsor.node, sponsor.registration)
+        if refused is not None and refused.code in ENDED:
+            return True
         if not self._from_nothing():
             return self._host.may_be_astray(wanted)
         # Half a state lacks much that a sound sponsor has, late changes of evicted nodes among it; but `_system` comes
         # first, and says who was evicted.
-        return self._host.was_evicted(node) or self._host.is_astray(wanted)
+        return self._host.was_evicted(sponsor.node) or self._host.is_astray(wanted)
 
     def _seen_by_project(self) -> dict[str, list[int]]:
         """The vectors of all projects but `_system`, as many as have room.

@@ -25,6 +25,7 @@ from vexil.node.forks import Forks, fresh_incarnation
 from vexil.node.gossip.links import Links
 from vexil.node.gossip.messages import PROJECTS_MAX
 from vexil.node.gossip.peers import Freshness, Peer
+from vexil.node.gossip.service import ENDED
 from vexil.node.membership import refusal, registration_of
 from vexil.node.own_log import OwnLog
 from vexil.node.project import Project
@@ -111,18 +112,15 @@ class NodeState:
         """What a caller is told of whom nothing is taken; None for a member."""
         return refusal(self.directory, node, registration)
 
-    def while_member(self, node: str, registration: str | None = None) -> Callable[[], None]:
-        """A check that raises PeerRefused once ``node`` is no member any more under the registration that it has now.
+    def while_member(self, node: str, registration: str) -> Callable[[], None]:
+        """A check that raises PeerRefused once the ``registration`` under which ``node`` calls or answers is over.
 
-        For what is on its way from it. Whoever is no member here yet is not checked; ``registration`` is what it says.
+        For what is on its way from it. Of whom nothing is known here, as of a sponsor, is not checked.
         """
-        member = self.directory.members.get(node)
-        if registration is None and member is not None and member.registered:
-            registration = member.registration
 
         def check() -> None:
-            refused = None if registration is None else self.why_no_member(node, registration)
-            if refused is not None:
+            refused = self.why_no_member(node, registration)
+            if refused is not None and refused.code in ENDED:
                 raise refused
 
         return check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Final
@@ -20,9 +21,11 @@ from vexil.chaos.faults.fault import (
     some_node,
 )
 from vexil.chaos.faults.links import cutting
+from vexil.chaos.faults.processes import crash_at_point
 from vexil.chaos.run.operators import bring_back
 from vexil.chaos.run.operators import evict as ask_to_evict
 from vexil.chaos.run.plan import Fault
+from vexil.chaos.world.protocol_steps import ARCHIVE
 from vexil.chaos.world.simulated_clock import EPOCH_MS
 from vexil.chaos.world.simulated_slot import Slot
 from vexil.node.engine import Engine
@@ -32,7 +35,12 @@ EVICTS: Final = frozenset(("evict", "evict_unreachable"))
 """Kinds of faults by which members are evicted."""
 JOINERS: Final = range(10, 50)
 """How new nodes are numbered within their region."""
-
+DIES_RETURNING: Final = 0.5
+"""How often a process dies over what it has laid aside, when it comes back."""
+RETURNS_S: Final = 20.0
+"""For so long it is waited for that."""
+LOOK_S: Final = 0.02
+"""Between two looks at whether it has something there: it does not have it for long."""
 KEPT_MS: Final = 3_000
 
 
@@ -53,17 +61,17 @@ async def join(world: World, fault: Fault, rng: Random) -> End | None:
 
 
 def _member(rng: Random, ground: Ground) -> Drawn | None:
-    return node_for(1.0, 10.0)(rng, ground) if len(ground.nodes) > 1 else None
+    return node_for(0.5, 6.0)(rng, ground) if len(ground.nodes) > 1 else None
 
 
-@kind("evict", weight=1, enabled=0.25, draw=_member, alarms=("aside",), most=3, needs_s=5.0)
+@kind("evict", weight=1, enabled=0.25, draw=_member, alarms=("aside",), most=3, needs_s=10.0)
 async def evict(world: World, fault: Fault, rng: Random) -> End | None:
     """An operator evicts a member at another one, whether or not it runs; when the time is over he returns it."""
     await trio.lowlevel.checkpoint()
     return await _evict(world, fault, rng)
 
 
-@kind("evict_unreachable", weight=1, enabled=0.2, draw=_member, alarms=("aside",), most=2, needs_s=6.0)
+@kind("evict_unreachable", weight=1, enabled=0.2, draw=_member, alarms=("aside",), most=2, needs_s=10.0)
 async def evict_unreachable(world: World, fault: Fault, rng: Random) -> End | None:
     """A member that nobody reaches is evicted: it runs, takes writes, and does not know.
 
@@ -100,11 +108,22 @@ async def _evict(world: World, fault: Fault, rng: Random) -> End | None:
         return None
 
     _note_end(world, slot.member)
+    step = rng.choice(ARCHIVE) if rng.random() < DIES_RETURNING else ""
+    dies = replace(fault, point=f"{rng.choice(('before', 'after'))} {step}")
 
     async def come_back() -> None:
         await trio.lowlevel.checkpoint()
         if not world.frozen:
             world.soon(bring_back, world.cluster, slot)
+            if step:
+                world.soon(die)
+
+    async def die() -> None:
+        with trio.move_on_after(RETURNS_S):
+            while not slot.archives:  # noqa: ASYNC110 - it looks at a node from outside
+                await trio.sleep(LOOK_S)
+            if await crash_at_point(world, dies, rng) is not None:
+                world.history.struck[fault.kind, step] += 1
 
     return come_back
 

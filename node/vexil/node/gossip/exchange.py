@@ -207,7 +207,7 @@ class Exchange:
             return
         project.pulling = True
         behind = False
-        admit = self._host.while_member(peer.node)
+        admit = self._host.while_member(peer.node, peer.registration)
         try:
             page: Message | None = await self._ask_page(peer, project, project.replica.vv)
             for _ in range(PAGES_PER_PULL_MAX):

@@ -71,10 +71,10 @@ class Host(Protocol):
     def wall_ms(self) -> int:
         """Our wall clock."""
 
-    def while_member(self, node: str, registration: str | None = None) -> Callable[[], None]:
-        """A check that raises PeerRefused once ``node`` is no member any more under the registration that it has now.
+    def while_member(self, node: str, registration: str) -> Callable[[], None]:
+        """A check that raises PeerRefused once the ``registration`` under which ``node`` calls or answers is over.
 
-        For what is on its way from it. Whoever is no member here yet is not checked; ``registration`` is what it says.
+        For what is on its way from it. Of whom nothing is known here, as of a sponsor, is not checked.
         """
 
     async def receive(

@@ -128,6 +128,7 @@ class PeerService:
         )
         return messages.encode(
             {
+                "as": self._host.registration,
                 "node": self._host.identity.node,
                 "region": self._host.identity.region,
                 "projects": {n: messages.flat_vv(p.replica.vv) for n, p in self._host.projects.items()},

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pytest
 import trio
 
+from tests.unit.node.engine.clusters import SEED, cluster, level, until
 from tests.unit.node.engine.world import (
     SHOP,
     Place,
@@ -328,7 +329,7 @@ async def test_what_is_on_its_way_from_a_member_is_not_taken_once_it_is_evicted(
     changes, _ = history()
     async with node() as (_, engine):
         await join(engine, {}, caller=US_1, number=FIRST)
-        admit = engine.while_member("us-1")
+        admit = engine.while_member("us-1", FIRST)
         assert (await engine.receive(shop(engine), changes[:1], "us-1", admit)).applied == 1
         await engine.write(
             "_system", lambda _: eviction(engine.directory, "us-1", own="eu-1", by="test"), author="test"
@@ -338,6 +339,43 @@ async def test_what_is_on_its_way_from_a_member_is_not_taken_once_it_is_evicted(
             await engine.receive(shop(engine), changes[1:], "us-1", admit)
         assert refused.value.code == MEMBER_EVICTED
         assert state_of(engine) == before
+
+
+async def test_what_is_asked_of_a_member_in_an_exchange_that_outlasts_its_eviction_is_not_taken(
+    autojump_clock: object,
+) -> None:
+    async with cluster("eu-1", "us-1") as nodes:
+        engine, evicted = nodes["eu-1"], nodes["us-1"]
+        await until(lambda: level((engine, evicted)))
+        peer = engine.peers["us-1"]
+        await engine.write(
+            "_system", lambda _: eviction(engine.directory, "us-1", own="eu-1", by="test"), author="test"
+        )
+        await write(evicted, creates("g"))
+        before = state_of(engine)
+        for take in (engine._exchange.pull, engine.snapshots.take):
+            with pytest.raises(PeerRefused) as refused:
+                await take(peer, shop(engine))
+            assert refused.value.code == MEMBER_EVICTED
+            assert state_of(engine) == before
+
+
+async def test_who_asks_its_seeds_again_takes_nothing_of_one_that_was_evicted_and_does_not_know(
+    autojump_clock: object,
+) -> None:
+    async with cluster(SEED, "us-1", "ap-1") as nodes:
+        evicted, asks = nodes[SEED], nodes["us-1"]
+        await until(lambda: level([*nodes.engines.values()]))
+        nodes.cut(SEED)
+        await asks.write(
+            "_system", lambda _: eviction(asks.directory, SEED, own="us-1", by="test"), author="test"
+        )
+        # Nobody has heard of its new name: by its vectors nothing of it is of an evicted node.
+        evicted.fork_seen(SHOP, evicted.incarnation, "test")
+        await write(evicted, creates("g"))
+        nodes.mend(SEED)
+        assert not await asks.enrolment._joining.try_once()
+        assert not shop(asks).replica.known(evicted.incarnation)
 
 
 async def test_a_slot_is_given_to_the_one_who_answers_in_it(autojump_clock: object) -> None:
