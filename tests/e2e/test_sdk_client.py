@@ -310,6 +310,8 @@ def test_what_cannot_work_is_refused_when_the_client_is_made(tmp_path: Path) -> 
         ["http://"],
         ["x"],
         [7],
+        None,
+        7,
         "http://h:99999",
         "http://h/?q",
         "http://u:p@h",
@@ -324,6 +326,15 @@ def test_what_cannot_work_is_refused_when_the_client_is_made(tmp_path: Path) -> 
     for poll_s in (0, -1, float("nan"), float("inf"), "5", True):
         with pytest.raises(ClientMisconfigured):
             Client("http://127.0.0.1:9", KEY, poll_s=poll_s)  # type: ignore[arg-type]  # what is refused
+    others: list[dict[str, Any]] = [
+        {"context": 5},
+        {"context": ["a"]},
+        {"cache_file": 5},
+        {"bootstrap_file": b"f"},
+    ]
+    for other in others:
+        with pytest.raises(ClientMisconfigured):
+            Client("http://127.0.0.1:9", KEY, **other)
     with pytest.raises(ClientMisconfigured):
         Options(silence_s=0)
     assert not threads()

@@ -20,7 +20,7 @@ PREFLIGHT: Final = {
     "Access-Control-Allow-Methods": "GET, POST",
     "Access-Control-Allow-Headers": (
         "Authorization, X-API-Key, Content-Type, If-None-Match, Vexil-Token, Vexil-Wait-Ms, "
-        "Last-Event-ID, Cache-Control"
+        "Last-Event-ID, Cache-Control, Flagd-Selector"
     ),
     "Access-Control-Max-Age": str(CORS_MAX_AGE_S),
     "Vary": "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",

@@ -1,20 +1,22 @@
 """OFREP 0.3.0: flags evaluated for callers that have no SDK of ours. Bodies are made by `vexil.sdk.ofrep`.
 
 The key says which environment. A client key, which anybody can read out of a page, sees only flags with
-``client_visible``; the others are not there for it.
+``client_visible``; the others are not there for it. Nor is it told what is wrong with a flag's rules, for that names
+parts of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-from vexil.node.api import cors, json_body, ofrep_stream, tokens
+from vexil.node.api import cors, json_body, ofrep_stream, selectors, tokens
 from vexil.node.api.access_keys import CLIENT, SERVER
 from vexil.node.api.dispatch import TOKEN, catch_up
 from vexil.node.api.exchange import JSON, Access, Answer, Call, Route
-from vexil.node.api.turns import in_turns
-from vexil.node.errors import NotFound, TokenInvalid
+from vexil.node.api.turns import key_by_key
+from vexil.node.errors import Malformed, NotFound, TokenInvalid
 from vexil.sdk import ofrep
 from vexil.sdk.codes import ERROR, FLAG_NOT_FOUND
 from vexil.sdk.errors import InvalidContext
@@ -36,7 +38,7 @@ async def evaluate_one(call: Call) -> Answer:
     if not _visible(call, flag_set, key):
         found = Evaluation(key, ABSENT, "", ERROR, FLAG_NOT_FOUND, f"there is no flag {key!r}")
     else:
-        found = evaluate(flag_set, key, context, now_s=call.services.clock.wall_ms() / 1000)
+        found = _evaluated(call, flag_set, key, context, call.services.clock.wall_ms() / 1000)
     call.services.metrics.count_evaluations("single", 1)
     return _answer(ofrep.single(found))
 
@@ -56,15 +58,12 @@ async def evaluate_all(call: Call) -> Answer:
     flag_set = _flag_set(call)
     token = call.services.mint.token_of(call.project, call.node.directory)
     now_s = call.services.clock.wall_ms() / 1000
-    items: list[bytes] = []
     with flag_set.cut() as cut:
-        keys = sorted(cut.flags)
-        async for turn in in_turns(keys):
-            items += [
-                ofrep.item(evaluate(cut, key, context, now_s=now_s))
-                for key in turn
-                if _visible(call, cut, key)
-            ]
+        items = [
+            ofrep.item(_evaluated(call, cut, key, context, now_s))
+            async for key in key_by_key(sorted(cut.flags))
+            if _visible(call, cut, key)
+        ]
     call.services.metrics.count_evaluations("bulk", len(items))
     body = ofrep.bulk_of(items, metadata=cut.metadata).body
     # Not of the streams: their ticket changes while the answer stays the same.
@@ -92,7 +91,11 @@ def _flag_set(call: Call) -> FlagSet:
     environment = call.caller.environment
     if environment is None or environment not in call.project.environments:
         raise NotFound("environment", environment or "")
-    return call.project.flag_set(environment)
+    flag_set = call.project.flag_set(environment)
+    why_not = selectors.why_not(call.header(selectors.HEADER), flag_set.metadata)
+    if why_not is not None:
+        raise Malformed(why_not)
+    return flag_set
 
 
 def _visible(call: Call, flag_set: FlagSet, key: str) -> bool:
@@ -100,6 +103,16 @@ def _visible(call: Call, flag_set: FlagSet, key: str) -> bool:
         return True
     document: Mapping[str, Any] | None = flag_set.flags.get(key)
     return document is not None and document.get("client_visible") is True
+
+
+def _evaluated(
+    call: Call, flag_set: FlagSet, key: str, context: Mapping[str, Any], now_s: float
+) -> Evaluation:
+    """The answer of a flag that the caller may see, as he may see it."""
+    found = evaluate(flag_set, key, context, now_s=now_s)
+    if call.caller.kind == CLIENT and found.error_code not in {None, FLAG_NOT_FOUND}:
+        return replace(found, error_details=None)
+    return found
 
 
 def _answer(made: ofrep.Response) -> Answer:

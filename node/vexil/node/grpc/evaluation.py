@@ -14,7 +14,7 @@ from typing import Any, Final
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 
-from vexil.node.api.turns import in_turns
+from vexil.node.api.turns import key_by_key
 from vexil.node.grpc.call import Call, Method, Methods
 from vexil.node.grpc.proto import evaluation_pb2 as pb
 from vexil.node.grpc.selectors import HEADER, check_selector
@@ -149,12 +149,11 @@ async def resolve_all(call: Call, request: Any) -> None:
     count = 0
     with flag_set.cut() as cut:
         response = pb.ResolveAllResponse(metadata=_metadata(cut.metadata))
-        async for turn in in_turns(sorted(cut.flags)):
-            for key in turn:
-                flag = _any_flag(evaluate(cut, key, context, now_s=now_s))
-                count += 1
-                if flag is not None:
-                    response.flags[key].CopyFrom(flag)
+        async for key in key_by_key(sorted(cut.flags)):
+            flag = _any_flag(evaluate(cut, key, context, now_s=now_s))
+            count += 1
+            if flag is not None:
+                response.flags[key].CopyFrom(flag)
     call.services.metrics.count_evaluations("bulk", count)
     await call.send(response)
 

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from vexil.sdk.client.messages import Nonsense, Told, json_object, told_by_headers, whole_set
 from vexil.sdk.client.options import Options
 from vexil.sdk.client.seams import AnswerTooLarge, StreamAnswer, Transport, TransportError, Unreachable
+from vexil.sdk.client.tokens import is_sendable
 from vexil.sdk.model import FlagSet
 
 FLAGS_PATH: Final = "/sdk/v1/flags"
@@ -68,9 +69,7 @@ class Asking:
         ``version``: not needed again. ``wait_ms``: how long the node may wait until it has ``token``.
         """
         options = self._options
-        headers = self._headers("application/json", token)
-        if version:
-            headers["If-None-Match"] = f'"{version}"'
+        headers = self._headers("application/json", token, version)
         if wait_ms is not None:
             headers["Vexil-Wait-Ms"] = str(wait_ms)
         timeout_s = options.answer_timeout_s + (wait_ms or 0) / 1000
@@ -80,7 +79,7 @@ class Asking:
             )
         except TransportError as error:
             raise NodeFailed(str(error)) from error
-        if answer.status == 304 and version:
+        if answer.status == 304 and "If-None-Match" in headers:
             _refuse_behind(answer.headers)
             return Fetched(None, answer.headers.get("vexil-token"), told_by_headers(answer.headers))
         if answer.status != 200:
@@ -100,11 +99,9 @@ class Asking:
 
         ``version``: what is here already, as far as the node still knows the way from there.
         """
-        headers = self._headers(_EVENT_STREAM, token)
+        headers = self._headers(_EVENT_STREAM, token, version)
         if token:
             headers["Last-Event-ID"] = token
-        if version:
-            headers["If-None-Match"] = f'"{version}"'
         timeout_s = self._options.answer_timeout_s
         try:
             async with self._transport.stream(url + STREAM_PATH, headers, timeout_s=timeout_s) as answer:
@@ -121,10 +118,12 @@ class Asking:
         except TransportError as error:
             raise NodeFailed(str(error), poll=True) from error
 
-    def _headers(self, accept: str, token: str | None) -> dict[str, str]:
+    def _headers(self, accept: str, token: str | None, version: str | None) -> dict[str, str]:
         headers = {"Authorization": f"Bearer {self._key}", "Accept": accept, "Accept-Encoding": "identity"}
         if token:
             headers["Vexil-Token"] = token
+        if is_sendable(version):  # a node may have called it anything
+            headers["If-None-Match"] = f'"{version}"'
         return headers
 
     def _refusal(

@@ -66,9 +66,9 @@ class Client(Reader):
         self._plan = Plan(
             urls=nodes, key=_key(key, nodes), poll_s=positive("poll_s", poll_s), options=self._options
         )
-        self._cache_file = None if cache_file is None else Path(cache_file)
-        self._bootstrap_file = None if bootstrap_file is None else Path(bootstrap_file)
-        self._context = dict(context) if context else None
+        self._cache_file = _path(cache_file)
+        self._bootstrap_file = _path(bootstrap_file)
+        self._context = _base(context)
         self._now = now_s
         self._functions = NotReady()
         self._publication = Publication(Held(flag_set=FlagSet()), _STARTING, settled=False)
@@ -276,6 +276,8 @@ class _Waking(dict[str, Function]):
 
 def _urls(urls: str | Iterable[str]) -> tuple[str, ...]:
     """The URLs without a slash at their end, each once."""
+    if not isinstance(urls, Iterable):
+        raise ClientMisconfigured(f"neither a URL nor several: {urls!r}")
     given = [urls] if isinstance(urls, str) else list(urls)
     found = dict.fromkeys(_url(url) for url in given)
     if not 0 < len(found) <= NODES_MAX:
@@ -298,6 +300,18 @@ def _url(url: object) -> str:
     if not sound:
         raise ClientMisconfigured(f"not the URL of a node: {url!r}")
     return str(url).rstrip("/")
+
+
+def _path(path: object) -> Path | None:
+    if path is None or isinstance(path, str | Path):
+        return None if path is None else Path(path)
+    raise ClientMisconfigured(f"not the path of a file: {path!r}")
+
+
+def _base(context: object) -> dict[str, Any] | None:
+    if context is None or isinstance(context, Mapping):
+        return dict(context) if context else None
+    raise ClientMisconfigured("the context is not an object")
 
 
 def _key(key: object, nodes: tuple[str, ...]) -> str:

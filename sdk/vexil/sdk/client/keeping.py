@@ -11,7 +11,6 @@ import random
 import trio
 
 from vexil.sdk.client.back_off import around_s
-from vexil.sdk.client.messages import Nonsense
 from vexil.sdk.client.options import Options
 from vexil.sdk.client.seams import Disk
 from vexil.sdk.client.snapshot import decode, decode_bootstrap, encode
@@ -63,8 +62,8 @@ class Keeping:
                         self._written = self._state.held if disk is self._cache else None
                         break
                     error = "there is no such file" if disk is self._bootstrap else ""
-                except (OSError, Nonsense) as problem:
-                    error = str(problem)
+                except Exception as problem:  # noqa: BLE001 - also what nobody foresaw in a file
+                    error = str(problem) or type(problem).__name__
             if error:
                 errors.append(f"the {what} is not used: {error}")
         if errors:
@@ -104,6 +103,6 @@ class Keeping:
                 data = await encode(held, key=self._key)
                 await cache.write(data)
                 self._written, error = held, ""
-            except (OSError, ValueError, TypeError, RuntimeError) as problem:
-                error = str(problem)
+            except Exception as problem:  # noqa: BLE001 - as in `load`: the client goes on without a file
+                error = str(problem) or type(problem).__name__
         self._state.blame_file(f"the snapshot cannot be written: {error}" if error else None)

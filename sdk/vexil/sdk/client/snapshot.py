@@ -19,11 +19,14 @@ import trio
 
 from vexil.sdk.client.messages import Nonsense, json_object, whole_set
 from vexil.sdk.client.state import Held
+from vexil.sdk.client.tokens import is_sendable
 from vexil.sdk.documents import flag_set_document
 
 _MAGIC: Final = b"vexil-flag-set "
 _FORMAT: Final = b"1"
 _FINGERPRINT_CHARACTERS: Final = 16
+_SECONDS_MAX: Final = 2**53
+"""What is later is no moment."""
 _DOCUMENTS_AT_ONCE: Final = 100
 """Encoded in one go: other threads want the interpreter too."""
 
@@ -66,8 +69,8 @@ def decode(data: bytes, *, key: str) -> Held:
     return Held(
         flag_set=whole_set(json_object(body)),
         source="disk",
-        token=token if isinstance(token, str) else None,
-        confirmed_at_s=float(at_s) if isinstance(at_s, int | float) else None,
+        token=token if is_sendable(token) else None,
+        confirmed_at_s=float(at_s) if isinstance(at_s, int | float) and 0 <= at_s < _SECONDS_MAX else None,
     )
 
 

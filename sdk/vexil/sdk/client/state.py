@@ -16,7 +16,7 @@ from vexil.sdk.client.messages import Told
 from vexil.sdk.client.options import ERROR_CHARACTERS_MAX
 from vexil.sdk.client.seams import Clock
 from vexil.sdk.client.status import Connection, Source, Status
-from vexil.sdk.client.tokens import Order, order
+from vexil.sdk.client.tokens import Order, is_sendable, order
 from vexil.sdk.model import FlagSet
 
 
@@ -68,8 +68,11 @@ class State:
     def offer(self, flag_set: FlagSet, token: str | None) -> bool:
         """Take ``flag_set``, which came from a node that is not behind; False, and nothing, if it is older than ours.
 
-        A set without a token keeps ours: the node has said that it includes it.
+        A set without a token keeps ours: the node has said that it includes it. So does one whose token cannot stand
+        in a header: kept, it would shut us out from every node, and from the disk once more after the next start.
         """
+        if not is_sendable(token):
+            token = None
         if self.order_of(token) is Order.OLDER:
             return False
         if flag_set.version and flag_set.version == self.held.flag_set.version and self.held.token:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from vexil.sdk.client.options import TOKEN_CHARACTERS_MAX
 
@@ -45,8 +45,8 @@ def order(ours: str | None, theirs: str | None) -> Order:
     return Order.UNKNOWN if missing else Order.COVERS
 
 
-def is_sendable(token: object) -> bool:
-    """Whether ``token`` can stand in a header at all."""
+def is_sendable(token: object) -> TypeGuard[str]:
+    """Whether ``token``, or whatever else a node has made up, can stand in a header at all."""
     return (
         isinstance(token, str)
         and 0 < len(token) <= TOKEN_CHARACTERS_MAX

@@ -118,6 +118,52 @@ async def test_a_client_key_sees_only_what_is_meant_for_clients(autojump_clock: 
         assert (await node.client.post(f"{EVALUATE}/inner", {})).status == 200
 
 
+@pytest.mark.parametrize(
+    "targeting",
+    [
+        {"if": [{"segment": "secret"}, "on", "secret"]},
+        {"secret": [1]},
+        {"if": [{"$ref": "secret"}, "on", "off"]},
+        {"cat": ["secret-", {"var": "email"}]},
+        {"if": [{"if": [{"in": [{"var": "email"}, "a@x.com"]}, {"secret": []}]}, "on"]},
+    ],
+    ids=range(5),
+)
+async def test_an_error_shows_no_part_of_a_rule_to_a_client_key(
+    autojump_clock: object, targeting: dict[str, Any]
+) -> None:
+    async with serving() as node:
+        settings = {"evaluators": {"secret": {"$ref": "secret"}}}
+        await node.owner.put("/api/v1/projects/shop/environments/prod/flagd", settings)
+        rules = {"enabled": True, "default": "off", "targeting": targeting}
+        await node.flag("open", client_visible=True, environments={"prod": rules})
+        asked = {"context": {"email": "a@x.com"}}
+        one = await node.client.post(f"{EVALUATE}/open", asked)
+        every = await node.client.post(EVALUATE, asked)
+        assert one.status == 400
+        assert one.json["errorDetails"] == one.json["errorCode"], "stock clients need both"
+        assert every.json["flags"] == [one.json]
+        assert b"secret" not in one.data + every.data
+        told = await node.server.post(f"{EVALUATE}/open", asked)
+        assert b"secret" in told.data, "who may have the rules is told"
+
+
+async def test_whoever_selects_another_flag_set_is_refused(autojump_clock: object) -> None:
+    async with serving() as node:
+        await with_flags(node)
+        await node.owner.put(
+            "/api/v1/projects/shop/environments/prod/flagd", {"metadata": {"flagSetId": "web"}}
+        )
+        for path in (EVALUATE, f"{EVALUATE}/open"):
+            for selector in ("", "flagSetId=web", " flagSetId = web "):
+                found = await node.client.post(path, {}, headers={"Flagd-Selector": selector})
+                assert found.status == 200, selector
+            for selector in ("flagSetId=app", "flagSetId=", "source=web", "web", "colour=red"):
+                found = await node.client.post(path, {}, headers={"Flagd-Selector": selector})
+                assert (found.status, found.json["errorCode"]) == (400, "GENERAL"), selector
+                assert found.json["errorDetails"]
+
+
 async def test_browsers_may_ask_and_read(autojump_clock: object) -> None:
     async with serving() as node:
         await with_flags(node)

@@ -231,6 +231,33 @@ async def test_nonsense_is_not_taken_and_the_node_is_polled_instead(autojump_clo
         assert it.flag_set.version == "v1"
 
 
+@pytest.mark.parametrize("name", ["\u00fc", "a" * 100_000, "a\tb"], ids=["unicode", "huge", "control"])
+async def test_a_token_that_no_header_can_hold_is_not_kept(autojump_clock: Any, name: str) -> None:
+    node = Node(says_put_first=False)
+    async with service(node) as it:
+        node.send(event("put", node.document, name))
+        await it.until(lambda: it.value("a") is True)
+        assert it.held.token is None
+        node.end_streams()
+        await it.until(lambda: len(node.polls) == 1)
+        assert "Vexil-Token" not in node.polls[0][1]
+    node = Node(flags_answer=(200, {"vexil-token": name}, json.dumps(Node().document).encode()))
+    async with service(node, options=Options(stream=False)) as it:
+        await it.until(lambda: it.value("a") is True)
+        assert it.held.token is None
+
+
+async def test_a_version_that_no_header_can_hold_is_not_sent(autojump_clock: Any) -> None:
+    node = Node(says_put_first=False)
+    async with service(node) as it:
+        node.send(event("put", {**node.document, "version": "a\nb\u00fc"}, token(1)))
+        await it.until(lambda: it.held.token == token(1))
+        node.end_streams()
+        await it.until(lambda: len(node.polls) == 1)
+        assert "If-None-Match" not in node.polls[0][1]
+        assert node.polls[0][1]["Vexil-Token"] == token(1)
+
+
 async def test_what_is_not_known_is_passed_over(autojump_clock: Any) -> None:
     node = Node()
     async with service(node) as it:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -12,7 +13,7 @@ from tests.unit.sdk.client.nodes import KEY, MemoryDisk, Node, on, service, toke
 from tests.unit.sdk.documents import segment
 from vexil.sdk import FlagSet
 from vexil.sdk.client.messages import Nonsense
-from vexil.sdk.client.snapshot import decode, encode
+from vexil.sdk.client.snapshot import decode, encode, fingerprint
 from vexil.sdk.client.state import Held
 
 CONFIRMED_AT_S = 1_790_000_000.25
@@ -100,6 +101,27 @@ async def test_a_file_that_is_no_snapshot_is_said_and_not_used(
         assert not it.status.ready
         assert "the snapshot is not used" in str(it.status.snapshot_error)
         assert reason in str(it.status.snapshot_error)
+
+
+def whole_file(**known: Any) -> bytes:
+    """A snapshot whose checksum fits, whatever its second line says."""
+    rest = json.dumps({"key": fingerprint(KEY), **known}).encode() + b'\n{"version": "v1", "flags": {}}\n'
+    return b"vexil-flag-set 1 %s\n%s" % (hashlib.sha256(rest).hexdigest().encode(), rest)
+
+
+@pytest.mark.parametrize("at_s", [10**400, -1, float("inf"), float("nan"), "now", None], ids=range(6))
+@pytest.mark.parametrize("text", ["\u00fc", "a\nb", "a" * 100_000, "", 5], ids=range(5))
+def test_what_a_snapshot_says_of_its_set_is_taken_only_if_it_can_be_so(at_s: object, text: object) -> None:
+    read = decode(whole_file(confirmed_at_s=at_s, token=text), key=KEY)
+    assert (read.token, read.confirmed_at_s) == (None, None)
+
+
+async def test_a_disk_that_fails_in_no_known_way_does_not_keep_the_client_from_its_nodes(
+    autojump_clock: Any,
+) -> None:
+    cache: Any = MemoryDisk(error=ArithmeticError("neither a disk's error nor a file's"))  # type: ignore[arg-type]  # on purpose
+    async with service(Node(), cache=cache) as it:
+        await it.until(lambda: it.status.source == "node", within_s=2)
 
 
 async def test_the_snapshot_of_another_key_is_not_used(autojump_clock: Any) -> None:

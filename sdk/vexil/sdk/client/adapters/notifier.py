@@ -113,5 +113,5 @@ class Notifier:
 def _call(callback: Callable[[], object]) -> None:
     try:
         callback()
-    except Exception:  # noqa: BLE001 - whatever the application raises there is its own affair
+    except BaseException:  # noqa: BLE001 - its own affair, an exit or a cancellation too: the others are told all the same
         _log.exception("a callback of the application failed")
