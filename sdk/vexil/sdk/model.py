@@ -201,7 +201,8 @@ class FlagSet:
         dictionaries of flags, less than a millisecond for 10,000.
         """
         after = FlagSet(bucketing=self._bucketing, version=version, packed=self._packed)
-        after._take_over(self)
+        after._take_documents(self)
+        after._take_functions(self)
         after._change(
             set_flags or {}, delete_flags, set_segments or {}, delete_segments, segment_members or {}
         )
@@ -331,8 +332,8 @@ class FlagSet:
         """``cut`` is not read any more."""
         self._cuts.remove(cut)
 
-    def _take_over(self, origin: FlagSet) -> None:
-        """Become what ``origin`` is now: documents are shared, and the functions that are not bound to it."""
+    def _take_documents(self, origin: FlagSet) -> None:
+        """Become what ``origin`` is now: documents are shared, and what compiles them."""
         self._flags = origin._flags.copy()
         self._segments = origin._segments.copy()
         self._edges = origin._edges.copy()
@@ -340,6 +341,9 @@ class FlagSet:
         self._evaluators, self._references = origin._evaluators, origin._references
         self._metadata = origin._metadata
         self._compiler = origin.compiler
+
+    def _take_functions(self, origin: FlagSet) -> None:
+        """Of the same documents, take over the functions that are not bound to ``origin``."""
         self._compiled = origin._compiled.copy()
         functions = origin._functions.of_flags()
         for key in self._compiled:
@@ -368,7 +372,8 @@ class Cut(FlagSet):
     def __init__(self, origin: FlagSet) -> None:
         super().__init__(bucketing=origin.bucketing, version=origin.version, packed=origin.packed)
         self._origin = origin
-        self._take_over(origin)
+        # Its functions are taken one by one when they are asked for (`_make`): most cuts are only written down.
+        self._take_documents(origin)
 
     def __enter__(self) -> Self:
         return self

@@ -7,7 +7,6 @@ little, even of an environment with 100,000 flags. Whatever is long is done in t
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,6 +17,7 @@ from zlib import crc32
 import trio
 
 from vexil.node.api import json_body
+from vexil.node.api.made_once import MadeOnce
 from vexil.node.project import Project
 from vexil.sdk.model import FlagSet
 
@@ -56,32 +56,19 @@ class _Blocks:
     segments: dict[str, tuple[object, tuple[bytes, ...]]] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class _Made:
-    flag_set: FlagSet
+class _Made(NamedTuple):
     document: FlagSetDocument
     blocks: _Blocks
-
-
-@dataclass(slots=True)
-class _Making:
-    """A document that is being made; ``document`` stays None if its maker was cancelled."""
-
-    flag_set: FlagSet
-    done: trio.Event = field(default_factory=trio.Event)
-    document: FlagSetDocument | None = None
 
 
 class FlagSetDocuments:
     """The last document of each environment; bounded."""
 
-    __slots__ = ("_made", "_making", "_max")
+    __slots__ = ("_made",)
 
     def __init__(self, *, kept_max: int) -> None:
         """None yet."""
-        self._max = kept_max
-        self._made: OrderedDict[tuple[str, str], _Made] = OrderedDict()
-        self._making: dict[tuple[str, str], _Making] = {}
+        self._made: MadeOnce[tuple[str, str], _Made] = MadeOnce(kept_max=kept_max)
 
     async def of(self, project: Project, environment: str, token: Callable[[], str]) -> FlagSetDocument:
         """The document of ``environment``, which is one of the project's, at one moment since the call began.
@@ -90,39 +77,22 @@ class FlagSetDocuments:
         """
         address = (project.name, environment)
         flag_set = project.flag_set(environment)
-        begun_before = self._making.get(address)
-        if begun_before is not None:
-            # It may lack what this caller has seen.
-            await begun_before.done.wait()
-        while True:
-            made = self._made.get(address)
-            if made is not None and made.flag_set is flag_set and made.document.version == flag_set.version:
-                self._made.move_to_end(address)
-                return made.document
-            making = self._making.get(address)
-            if making is None:
-                return await self._make(address, flag_set, token())
-            await making.done.wait()
-            if making.document is not None and making.flag_set is flag_set:
-                return making.document
 
-    async def _make(self, address: tuple[str, str], flag_set: FlagSet, token: str) -> FlagSetDocument:
-        making = self._making[address] = _Making(flag_set)
-        before = self._made.get(address)
-        blocks = _Blocks() if before is None else before.blocks
-        try:
-            with flag_set.cut() as cut:
-                version = cut.version
-                pieces = tuple([piece async for piece in _pieces(cut, blocks)])
-            making.document = FlagSetDocument(version, token, pieces)
-        finally:
-            del self._making[address]
-            making.done.set()
-        self._made[address] = _Made(flag_set, making.document, blocks)
-        self._made.move_to_end(address)
-        if len(self._made) > self._max:
-            self._made.popitem(last=False)
-        return making.document
+        async def make() -> _Made:
+            before = self._made.last(address)
+            return await _make(flag_set, token(), _Blocks() if before is None else before.blocks)
+
+        made = await self._made.of(
+            address, flag_set, make, current=lambda made: made.document.version == flag_set.version
+        )
+        return made.document
+
+
+async def _make(flag_set: FlagSet, token: str, blocks: _Blocks) -> _Made:
+    with flag_set.cut() as cut:
+        await trio.lowlevel.checkpoint()  # a large cut is a turn of its own
+        pieces = tuple([piece async for piece in _pieces(cut, blocks)])
+        return _Made(FlagSetDocument(cut.version, token, pieces), blocks)
 
 
 async def segment_pieces(document: Mapping[str, Any]) -> AsyncIterator[bytes]:

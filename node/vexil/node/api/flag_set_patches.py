@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -16,11 +15,12 @@ import trio
 
 from vexil.node.api import event_stream, json_body
 from vexil.node.api.flag_set_documents import TURN_BYTES, TURN_NAMES, segment_pieces
+from vexil.node.api.made_once import MadeOnce
 from vexil.node.feed import Delta, Feed, Position
 from vexil.node.served_changes import EVALUATORS, METADATA
 
 PATCHES_MAX: Final = 64
-"""Of one feed, all to one state, from different ones; more are made for their stream alone."""
+"""Kept of one feed, all to one state, from different ones; the one that was asked for first goes first."""
 
 
 class Patch(NamedTuple):
@@ -30,18 +30,11 @@ class Patch(NamedTuple):
     pieces: tuple[bytes, ...]
 
 
-@dataclass(slots=True)
-class _Making:
-    done: trio.Event = field(default_factory=trio.Event)
-    patch: Patch | None = None
-
-
-@dataclass(slots=True)
-class _OfFeed:
-    """Patches to one position, by where they begin."""
+class _ToPosition(NamedTuple):
+    """Patches to one position, by where they begin; None where the whole set has to be taken."""
 
     number: int
-    patches: dict[int, _Making] = field(default_factory=dict)
+    patches: MadeOnce[int, Patch | None]
 
 
 class FlagSetPatches:
@@ -51,40 +44,31 @@ class FlagSetPatches:
 
     def __init__(self) -> None:
         """None yet."""
-        self._feeds: WeakKeyDictionary[Feed, _OfFeed] = WeakKeyDictionary()
+        self._feeds: WeakKeyDictionary[Feed, _ToPosition] = WeakKeyDictionary()
 
     async def since(self, feed: Feed, number: int, token: Callable[[], str]) -> Patch | None:
         """From the position ``number`` to where the feed is now; None if the whole set has to be taken.
 
         ``token`` gives the token of the project's present state; it is the event's id.
         """
-        while True:
-            shared = self._feeds.get(feed)
-            if shared is None or shared.number != feed.position.number:
-                shared = self._feeds[feed] = _OfFeed(feed.position.number)
-            making = shared.patches.get(number)
-            if making is None:
-                return await self._make(feed, number, token(), shared)
-            await making.done.wait()
-            if making.patch is not None:
-                return making.patch
+        shared = self._feeds.get(feed)
+        if shared is None or shared.number != feed.position.number:
+            shared = self._feeds[feed] = _ToPosition(feed.position.number, MadeOnce(kept_max=PATCHES_MAX))
+        return await shared.patches.of(
+            number,
+            None,  # not the feed, which would live as long as its patches
+            lambda: _make(feed, number, token()),
+            current=lambda _: True,  # to this position; who has gone on from there asks again
+        )
 
-    async def _make(self, feed: Feed, number: int, token: str, shared: _OfFeed) -> Patch | None:
-        delta = feed.since(number)
-        if delta is None:
-            return None
-        making = _Making()
-        if len(shared.patches) < PATCHES_MAX:
-            shared.patches[number] = making
-        position = feed.position
-        try:
-            event = [event_stream.head("patch", id_=token), *await _encoded(feed, delta, position)]
-            making.patch = Patch(position, _joined([*event, event_stream.TAIL]))
-        finally:
-            if making.patch is None and shared.patches.get(number) is making:
-                del shared.patches[number]
-            making.done.set()
-        return making.patch
+
+async def _make(feed: Feed, number: int, token: str) -> Patch | None:
+    delta = feed.since(number)
+    if delta is None:
+        return None
+    position = feed.position
+    event = [event_stream.head("patch", id_=token), *await _encoded(feed, delta, position)]
+    return Patch(position, _joined([*event, event_stream.TAIL]))
 
 
 async def _encoded(feed: Feed, delta: Delta, position: Position) -> list[bytes]:
