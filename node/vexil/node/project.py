@@ -8,7 +8,7 @@ object that cannot be read for a reason of ours is quarantined alone.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
@@ -30,6 +30,7 @@ from vexil.crdt.replica import Replica
 from vexil.crdt.segment_state import SegmentState, read_segment, segment_document, update_members
 from vexil.node.idempotency import IdempotencyIndex
 from vexil.node.parked_conflicts import ParkedConflicts
+from vexil.node.requirers import Requirers
 from vexil.node.segment_views import document_of, only_members
 from vexil.node.served_changes import EVALUATORS, METADATA, ServedChanges, same
 from vexil.sdk.model import BUCKETING, FlagDocument, FlagSet, SegmentDocument
@@ -93,6 +94,7 @@ class Project:
         self.on_defect = on_defect
         self._flag_sets: dict[str, FlagSet] = {}
         self._flag_keys: list[str] = []
+        self._requirers = Requirers()
         self._segments: dict[str, SegmentState] = {}
         self._segment_keys: list[str] = []
         self.not_exportable = 0
@@ -113,6 +115,10 @@ class Project:
     def flag_keys(self) -> Sequence[str]:
         """Keys of all flags, sorted. Do not change it."""
         return self._flag_keys
+
+    def requirers(self, key: str) -> Collection[str]:
+        """Keys of the flags that have a prerequisite on the flag ``key``, in no order. Do not keep it."""
+        return self._requirers.of(key)
 
     def segment(self, key: str) -> SegmentState | None:
         """The segment; None if there is none."""
@@ -257,6 +263,7 @@ class Project:
         shown = list(self._flag_sets.values())
         self._flag_sets = views._flag_sets
         self._flag_keys, self._segment_keys = views._flag_keys, views._segment_keys
+        self._requirers = views._requirers
         self._segments = views._segments
         self._conflicts, self.quarantined = views._conflicts, views.quarantined
         self._parked = views._parked
@@ -296,6 +303,7 @@ class Project:
 
     def _refresh_flag(self, name: str, key: str) -> None:
         state = read_flag(key, self.replica.cells(name), self.environments)
+        self._requirers.read(key, () if state is None else state.prerequisites)
         if state is None:
             self._forget(name, key, self._flag_keys)
             for environment in self._flag_sets:

@@ -41,7 +41,7 @@ from vexil.node.authoring.limits import (
 from vexil.node.authoring.settings import ENVIRONMENT_KIND, PlainSheet, flagd_entries
 from vexil.node.authoring.sheet import Sheet
 from vexil.node.authoring.view import View
-from vexil.node.authoring.workspace import Requirers, Workspace, refuse_too_much, write_bytes
+from vexil.node.authoring.workspace import Workspace, refuse_too_much, write_bytes
 from vexil.node.errors import ApiError, FieldError, Invalid, Malformed, NotFound, VariantInUse
 from vexil.sdk.flagd import ImportedFlag, from_flagd
 
@@ -114,12 +114,9 @@ class ImportChange:
         writes = [] if self._extra is None else self._extra(view)
         reads = {write.object for write in writes}
         created: set[str] = set()
-        requirers = Requirers(view)
         for step in self._steps:
             more = self.outcome.created - self.outcome.deleted
-            workspace = Workspace(
-                view, requirers, flags_more=more, flags_max=self._flags_max, seed=self.label
-            )
+            workspace = Workspace(view, flags_more=more, flags_max=self._flags_max, seed=self.label)
             intent = decide_step(workspace, step, self.outcome)
             writes += intent.writes
             reads |= intent.reads
@@ -193,11 +190,10 @@ class FlagdImport:
         cells = size = 0
         more_before = 0
         outcome = Outcome()
-        requirers = Requirers(view)
         for step in self._steps(view):
             tried = Outcome()
             more_flags = more_before + outcome.created - outcome.deleted
-            workspace = Workspace(view, requirers, flags_more=more_flags, flags_max=self._flags_max)
+            workspace = Workspace(view, flags_more=more_flags, flags_max=self._flags_max)
             intent = decide_step(workspace, step, tried)
             if not intent.writes:
                 self.unchanged += tried.unchanged
@@ -214,7 +210,6 @@ class FlagdImport:
                     # Nobody has written them: the state does not count them.
                     more_before += outcome.created - outcome.deleted
                 steps, cells, size, outcome = [], 0, 0, Outcome()
-                requirers = Requirers(view)  # others may have written while this change was
             steps.append(step)
             outcome.add(tried)
             cells += len(intent.writes)

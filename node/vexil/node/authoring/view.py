@@ -5,7 +5,7 @@ The engine's project is one. It does not change while a decision is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from vexil.crdt.conflicts import ConflictRecord
@@ -28,6 +28,9 @@ class View(Protocol):
 
     def flag_keys(self) -> Sequence[str]:
         """Keys of the flags that exist."""
+
+    def requirers(self, key: str) -> Collection[str]:
+        """Keys of the flags that have a prerequisite on the flag ``key``."""
 
     def conflicts(self) -> Sequence[ConflictRecord]:
         """Every race and defect in the project."""

@@ -6,7 +6,7 @@ of the same change has done, and everything that a decision leaned on is remembe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from zlib import crc32
 
 import msgpack
@@ -26,43 +26,20 @@ WRITE_OVERHEAD_BYTES = 128
 """What a write takes beside its names and value: generation, author, the dots it replaces; generously."""
 
 
-class Requirers:
-    """Who has a prerequisite on whom, by one state; looked up when first asked for, since that visits every flag."""
-
-    __slots__ = ("_found", "_view")
-
-    def __init__(self, view: View) -> None:
-        self._view = view
-        self._found: dict[str, set[str]] | None = None
-
-    def of(self, key: str) -> Collection[str]:
-        """Flags that may require the flag ``key``: all that do, and some whose prerequisite is gone."""
-        if self._found is None:
-            self._found = {}
-            for other in self._view.flag_keys():
-                for fields in self._view.replica.cells(flag_object(other)).values():
-                    for field in fields:
-                        if field.startswith(_PREREQUISITE_PREFIX):
-                            required = field.removeprefix(_PREREQUISITE_PREFIX)
-                            self._found.setdefault(required, set()).add(other)
-        return self._found.get(key, ())
-
-
 class Workspace:
     """One change in the making, on top of ``view``."""
 
-    __slots__ = ("_flags_max", "_flags_more", "_read", "_requirers", "_seed", "_sheets", "view")
+    __slots__ = ("_flags_max", "_flags_more", "_read", "_seed", "_sheets", "view")
 
     def __init__(
         self,
         view: View,
-        requirers: Requirers | None = None,
         *,
         flags_more: int = 0,
         flags_max: int = FLAGS_MAX,
         seed: str = "",
     ) -> None:
-        """A change on top of ``view``; ``requirers`` may be shared by workspaces of the same state.
+        """A change on top of ``view``.
 
         ``flags_more`` is by how many flags other workspaces that go into the same change add to the state; they are
         all made with the same ``seed``, which tells the change from others.
@@ -73,7 +50,6 @@ class Workspace:
         self.view = view
         self._sheets: dict[str, Sheet] = {}
         self._read: set[str] = set()
-        self._requirers = requirers or Requirers(view)
 
     def flag(self, key: str) -> Sheet:
         """The sheet of a flag, which may be absent."""
@@ -118,7 +94,7 @@ class Workspace:
     def dependents(self, key: str, variant: str | None = None) -> Iterator[str]:
         """Keys of the flags that have the flag ``key`` as a prerequisite: ``variant`` of it, or any if that is None."""
         field = _PREREQUISITE_PREFIX + key
-        candidates = set(self._requirers.of(key))
+        candidates = set(self.view.requirers(key))
         for name, sheet in self._sheets.items():
             if sheet.kind == FLAG and sheet.exists and sheet.has(field):
                 candidates.add(name.removeprefix(f"{FLAG}/"))

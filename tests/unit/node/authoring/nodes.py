@@ -71,6 +71,12 @@ class Node:
             self._known = (self.replica.root, keys)
         return self._known[1]
 
+    def requirers(self, key: str) -> list[str]:
+        read = {
+            other: read_flag(other, self._flag_cells(other), self.environments) for other in self.flag_keys()
+        }
+        return [other for other, flag in read.items() if flag is not None and key in flag.prerequisites]
+
     def conflicts(self) -> list[ConflictRecord]:
         found: list[ConflictRecord] = []
         for key in self._keys("flag/"):

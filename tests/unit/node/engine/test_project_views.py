@@ -185,6 +185,24 @@ def test_keys_are_sorted_whatever_comes_and_goes(seed: int) -> None:
     assert set(there.project.flag_set("prod").segments) == segments
 
 
+def test_who_requires_a_flag_is_known_whatever_comes_and_goes() -> None:
+    there = Shop()
+    there.create("f")
+    there.create("a")
+    there.put("flag/a", "prerequisite/f", "on")
+    there.create("b")
+    there.put("flag/b", "prerequisite/f", "on")
+    there.put("flag/b", "prerequisite/a", "on")
+    assert (set(there.project.requirers("f")), set(there.project.requirers("a"))) == ({"a", "b"}, {"b"})
+    there.put("flag/b", "prerequisite/f", TOMBSTONE)
+    there.delete("flag/a")
+    assert (set(there.project.requirers("f")), set(there.project.requirers("a"))) == (set(), {"b"})
+    views = there.project.aside(there.author.replica)
+    views.refresh_all()
+    there.project.adopt(views)
+    assert set(there.project.requirers("a")) == {"b"}
+
+
 async def test_conflicts_are_counted_as_they_come_and_go(autojump_clock: object) -> None:
     async with node() as (_, engine):
         await write(engine, creates("f"))
