@@ -47,7 +47,7 @@ SCUFFLES: Final[tuple[tuple[tuple[str, float], ...], ...]] = (
 )
 """Of each step the kind, and after how many seconds it may begin: what comes later can have seen what came before."""
 
-REMOVALS_LAST: Final = 0.2
+REMOVALS_LAST: Final = 0.3
 """How often people clear up before they go: what is written last is removals."""
 REMOVALS: Final = ("delete", "untag", "unrule")
 REMOVALS_FROM: Final = 0.85
@@ -139,10 +139,12 @@ def _drawn(rng: Random, clients: Sequence[Client], count: int, work_s: float) ->
 
 
 def _clearing(rng: Random, operation: Operation) -> Operation:
-    """A removal in the place of a write of a flag that everybody edits."""
-    if operation.kind in READS or operation.flag not in CONTESTED:
+    """A removal in the place of a write."""
+    if operation.kind in READS:
         return operation
-    return replace(operation, kind=rng.choice(REMOVALS))
+    if operation.flag in CONTESTED and rng.random() < 0.5:
+        return replace(operation, kind=rng.choice(REMOVALS))
+    return replace(operation, kind="delete", flag=rng.choice((*CONTESTED, *SOFT)))
 
 
 def _object(rng: Random, kind: str, flag: str) -> str:

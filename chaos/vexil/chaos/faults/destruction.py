@@ -47,7 +47,9 @@ def destroying(world: World, slot: Slot) -> Iterator[None]:
 def _safe(world: World) -> dict[str, set[Dot]]:
     records: dict[str, set[Dot]] = {}
     for slot in world.cluster.slots.values():
-        media: list[SimulatedDisk | SimulatedArchive] = [slot.disk, *slot.archives]
+        media: list[SimulatedDisk | SimulatedArchive] = [*slot.archives]
+        if not _is_half_joined(slot):
+            media.append(slot.disk)
         for medium in media:
             for record in medium.safe_records():
                 records.setdefault(record.project, set()).add((record.incarnation, record.seq))
@@ -68,13 +70,19 @@ def _stored(cluster: SimulatedCluster) -> dict[str, list[Known]]:
     stored: dict[str, list[Known]] = {}
     for slot in cluster.slots.values():
         row = slot.store.member(slot.member)
-        if row is None:
+        if row is None or _is_half_joined(slot):
             continue
         for project, vv in row.vv.items():
             stored.setdefault(project, []).append(lambda incarnation, vv=vv: vv.get(incarnation, 0))  # type: ignore[misc]  # a default binds each vv
         for project in row.fold:
             stored.setdefault(project, []).append(_of_fold(slot.store, row, project))
     return stored
+
+
+def _is_half_joined(slot: Slot) -> bool:
+    """Whether what the slot has is thrown away if its process dies now: it is no member yet."""
+    row = slot.store.member(slot.member)
+    return row is not None and not row.registration
 
 
 def _of_fold(store: SimulatedRegion, row: MemberRow, project: str) -> Known:
