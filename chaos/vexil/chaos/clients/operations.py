@@ -50,7 +50,7 @@ SCUFFLES: Final[tuple[tuple[tuple[str, float], ...], ...]] = (
 REMOVALS_LAST: Final = 0.3
 """How often people clear up before they go: what is written last is removals."""
 REMOVALS: Final = ("delete", "untag", "unrule")
-REMOVALS_FROM: Final = 0.85
+REMOVALS_FROM: Final = 0.7
 """From which share of the work on."""
 
 

@@ -19,13 +19,18 @@ from vexil.node.project import Project
 
 
 def _project_hash(project: Project) -> bytes:
+    removals = {
+        (lane.incarnation, lane.seq)
+        for generations in project.replica.objects.values()
+        for fields in generations.values()
+        for packed in fields.values()
+        for lane in live(packed)
+        if is_tombstone(lane.payload)
+    }
     told = dict(project.replica.vv)
-    for generations in project.replica.objects.values():
-        for fields in generations.values():
-            for packed in fields.values():
-                for lane in live(packed):
-                    if is_tombstone(lane.payload) and told.get(lane.incarnation) == lane.seq:
-                        told[lane.incarnation] -= 1
+    for incarnation in told:
+        while (incarnation, told[incarnation]) in removals:
+            told[incarnation] -= 1
     return blake2b(msgpack.packb(sorted(told.items())), digest_size=DIGEST_BYTES).digest()
 
 
