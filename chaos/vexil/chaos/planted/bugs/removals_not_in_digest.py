@@ -27,10 +27,10 @@ def _project_hash(project: Project) -> bytes:
         for lane in live(packed)
         if is_tombstone(lane.payload)
     }
-    told = dict(project.replica.vv)
-    for incarnation in told:
-        while (incarnation, told[incarnation]) in removals:
-            told[incarnation] -= 1
+    told = {
+        incarnation: next(seq for seq in range(last, -1, -1) if (incarnation, seq) not in removals)
+        for incarnation, last in project.replica.vv.items()
+    }
     return blake2b(msgpack.packb(sorted(told.items())), digest_size=DIGEST_BYTES).digest()
 
 
