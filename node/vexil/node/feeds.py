@@ -21,6 +21,9 @@ from vexil.node.project import Project
 from vexil.node.served_changes import ServedChanges
 
 STREAMS_MAX: Final = 10_000
+WOKEN_AT_ONCE: Final = 100
+"""So many followers go on in one turn of the event loop: all at once they would keep everybody else waiting until the
+last one has been written to."""
 IDLE_FEEDS_MAX: Final = 64
 """Feeds that nobody follows are kept for who comes back; the one that was left first goes first."""
 
@@ -38,14 +41,17 @@ class Changes:
     The iteration ends when the follower is; `ended` says why. `seen` is the position up to which it has been told.
     """
 
-    def __init__(self, feed: Feed, *, kind: str, why_not: WhyNot, clients: bool) -> None:
-        """See `Feeds.follow`."""
+    def __init__(
+        self, feed: Feed, *, kind: str, why_not: WhyNot, clients: bool, pace: trio.CapacityLimiter
+    ) -> None:
+        """See `Feeds.follow`; ``pace`` is shared by all followers."""
         self.feed = feed
         self.kind = kind
         self.ended: str | None = None
         self.seen = -1
         self._why_not = why_not
         self._clients = clients
+        self._pace = pace
 
     @property
     def behind(self) -> bool:
@@ -72,15 +78,20 @@ class Changes:
             if self.behind:
                 self.seen = self.feed.position.number
                 return self.feed.version
-            await self.feed.changed.wait()
+            await self._woken()
         raise StopAsyncIteration
 
     async def look(self, timeout_s: float) -> bool:
         """Wait until there is something new, the follower has ended (both: True), or time is over (False)."""
         with trio.move_on_after(timeout_s):
             while self.ended is None and not self.behind:
-                await self.feed.changed.wait()
+                await self._woken()
         return self.ended is not None or self.behind
+
+    async def _woken(self) -> None:
+        await self.feed.changed.wait()
+        async with self._pace:
+            await trio.lowlevel.checkpoint()
 
     def check(self) -> None:
         """End it if it may not follow any longer."""
@@ -106,6 +117,7 @@ class Feeds:
         self._idle: OrderedDict[Feed, None] = OrderedDict()
         self._open: Counter[str] = Counter()
         self._closed = False
+        self._pace = trio.CapacityLimiter(WOKEN_AT_ONCE)
 
     @property
     def open(self) -> dict[str, int]:
@@ -135,7 +147,7 @@ class Feeds:
         a change. Raises NotFound, and StreamsFull above ``streams_max``.
         """
         feed = self._join(project, environment)
-        changes = Changes(feed, kind=kind, why_not=why_not, clients=clients)
+        changes = Changes(feed, kind=kind, why_not=why_not, clients=clients, pace=self._pace)
         if clients:
             feed.watch_clients()
         self._followers[feed][changes] = None

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from tests.unit.node.api.nodes import Served, serving
 from vexil.node import served_changes
 from vexil.node.errors import NodeNotReady, NotFound, StreamsFull
 from vexil.node.feed import NAMES_MAX, STEPS_MAX, Feed
-from vexil.node.feeds import ENVIRONMENT_GONE, IDLE_FEEDS_MAX, KEY_REVOKED, SHUTDOWN, Changes
+from vexil.node.feeds import ENVIRONMENT_GONE, IDLE_FEEDS_MAX, KEY_REVOKED, SHUTDOWN, WOKEN_AT_ONCE, Changes
 from vexil.node.served_changes import ServedChanges
 
 FLAGS = "/api/v1/projects/shop/flags"
@@ -45,6 +47,30 @@ async def test_a_follower_gets_the_present_version_and_then_the_newest(autojump_
         with trio.move_on_after(10) as waiting:
             await anext(changes)
         assert waiting.cancelled_caught
+
+
+async def test_of_many_followers_only_some_go_on_in_one_turn(autojump_clock: object) -> None:
+    many, told, seen = 3 * WOKEN_AT_ONCE, 0, []
+
+    async with following() as (node, _), trio.open_nursery() as nursery:
+
+        async def follow() -> None:
+            nonlocal told
+            async with node.engine.feeds.follow("shop", "prod") as changes:
+                await anext(changes)
+                await anext(changes)
+                told += 1
+
+        for _ in range(many):
+            nursery.start_soon(follow)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(partial(switched, node, on=False))
+        while told < many:
+            before = told
+            await trio.lowlevel.checkpoint()
+            seen.append(told - before)
+    # A turn of this task may fall before or behind those of the others.
+    assert max(seen) <= 2 * WOKEN_AT_ONCE
 
 
 async def test_another_environment_or_a_description_is_no_news(autojump_clock: object) -> None:
