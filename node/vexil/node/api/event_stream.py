@@ -32,9 +32,9 @@ def event(name: str, data: object, *, id_: str = "") -> bytes:
     return head(name, id_=id_) + json_body.encode(data) + TAIL
 
 
-def retry(rng: Random, limits: ApiLimits) -> bytes:
-    """How long the client waits before it comes back, in milliseconds."""
-    return b"retry: %d\n\n" % rng.randint(limits.stream_retry_ms_min, limits.stream_retry_ms_max)
+def retry(rng: Random, limits: ApiLimits, *, times: int = 1) -> bytes:
+    """How long the client waits before it comes back, in milliseconds; ``times`` as long as others do."""
+    return b"retry: %d\n\n" % (times * rng.randint(limits.stream_retry_ms_min, limits.stream_retry_ms_max))
 
 
 def end(reason: str, rng: Random, limits: ApiLimits) -> bytes:

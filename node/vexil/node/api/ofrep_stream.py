@@ -29,6 +29,9 @@ KIND: Final = "ofrep"
 PATH: Final = "/ofrep/v1/sse"
 INACTIVITY_DELAY_S: Final = 120
 """A page that is not looked at closes its stream after this, and fetches when it is looked at again."""
+RENEWAL_RETRIES: Final = 10
+"""So many times as long as others waits who comes back with an expired ticket all the same: his fetches bring him no
+other one, since he leaves the tag of the event out of them."""
 EXPIRED: Final = "expired"
 """In the place of a configuration's tag: it is the tag of none, so the answer to it is never a 304."""
 
@@ -70,8 +73,7 @@ async def stream(call: Call) -> Answer:
 
 async def _renewal(call: Call) -> AsyncIterator[bytes]:
     """What an expired ticket brings: the same to everybody, whatever has happened."""
-    services = call.services
-    yield event_stream.retry(services.rng, services.limits)
+    yield event_stream.retry(call.services.rng, call.services.limits, times=RENEWAL_RETRIES)
     yield event_stream.event("message", {"type": "refetchEvaluation", "etag": EXPIRED})
 
 

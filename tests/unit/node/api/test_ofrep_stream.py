@@ -13,7 +13,7 @@ from tests.unit.node.engine.world import flag_writes
 from vexil.crdt.pen import Pen
 from vexil.node.api import tokens
 from vexil.node.api.limits import ApiLimits
-from vexil.node.api.ofrep_stream import EXPIRED
+from vexil.node.api.ofrep_stream import EXPIRED, RENEWAL_RETRIES
 from vexil.node.api.tickets import RENEWAL_S, TICKET_S, WINDOW_S
 
 FLAGS = "/api/v1/projects/shop/flags"
@@ -161,6 +161,8 @@ async def test_an_expired_ticket_only_says_that_another_one_is_needed(autojump_c
             async with opened(node, url) as stream:
                 found = await stream.rest()
                 said.append([event for event in found if event.name != "retry"])
+                (retry_ms,) = [int(event.data) for event in found if event.name == "retry"]
+            assert retry_ms >= RENEWAL_RETRIES * node.app.services.limits.stream_retry_ms_min
             assert node.engine.feeds.open.get("ofrep", 0) == 0
             await node.flag(f"more-{len(said)}", client_visible=True)
             tag = (await node.client.post(EVALUATE, ADA)).headers["ETag"]
