@@ -231,8 +231,6 @@ class Joining:
         try:
             sponsor.node = answer.text("node")
             sponsor.region = answer.text("region")
-            # Not of an earlier version: what such a one sends is not judged by who it is.
-            sponsor.registration = answer.text_or("as", "")
             wanted = answer.vv_by_project("projects")
         except Malformed as error:
             raise PeerNonsense(str(error)) from None
@@ -245,7 +243,7 @@ class Joining:
             raise PeerNonsense(f"{sponsor.node} answered the join, but its log does not register this node")
 
     def _is_no_sponsor(self, sponsor: Peer, wanted: Mapping[str, Mapping[int, int]]) -> bool:
-        refused = self._host.why_no_member(sponsor.node, sponsor.registration)
+        refused = self._host.why_no_member(sponsor.node, sponsor.answers_as)
         if refused is not None and refused.code in ENDED:
             return True
         if not self._from_nothing():

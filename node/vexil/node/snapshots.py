@@ -207,7 +207,7 @@ class Snapshots:
         async def ask(members: Mapping[str, object]) -> Message:
             return (await self._exchange.call(peer, SNAPSHOT, members))[0]
 
-        admit = self._host.while_member(peer.node, peer.registration)
+        admit = self._exchange.while_member(peer)
         source = await SnapshotSource.begin(ask, project.name, self._rng)
         header = await source.header()
         incoming = Replica()

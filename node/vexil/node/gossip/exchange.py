@@ -30,6 +30,7 @@ from vexil.node.seams import (
     PeerError,
     PeerIdentity,
     PeerNonsense,
+    PeerRefused,
     PeerTransport,
     PeerUnreachable,
     SeamError,
@@ -79,7 +80,23 @@ class Exchange:
         except Malformed as error:
             raise PeerNonsense(str(error)) from None
         self._host.call_succeeded(peer.node)
+        peer.answers_as = answer.text_or("as", peer.answers_as)
         return answer, len(body), len(raw)
+
+    def while_member(self, peer: Peer) -> Callable[[], None]:
+        """A check that raises PeerNonsense once the registration is over under which ``peer`` answers.
+
+        For what it has been asked for: an old copy may answer at its address, as one that was evicted. Not PeerRefused:
+        it is not we who are none any more.
+        """
+
+        def check() -> None:
+            try:
+                self._host.while_member(peer.node, peer.answers_as or peer.registration)()
+            except PeerRefused as refused:
+                raise PeerNonsense(f"nothing is taken of what it sends: {refused.detail}") from None
+
+        return check
 
     async def sync(self, peer: Peer) -> None:
         """One anti-entropy exchange with ``peer``, all projects. Raises PeerError, JournalFull, StoreError."""
@@ -108,7 +125,6 @@ class Exchange:
         self._host.count_bytes("received", "digest", received)
         middle_ms = asked_wall_ms + (trio.current_time() - asked_s) * 500
         peer.heard(offset_ms=int(answer.integer("wall_ms") - middle_ms))
-        peer.answers_as = answer.text_or("as", "")
         for forked in answer.incarnations("forked"):
             self._host.fork_seen(SYSTEM_PROJECT, forked, peer.node)
         self._note_stranded(answer)
@@ -207,7 +223,7 @@ class Exchange:
             return
         project.pulling = True
         behind = False
-        admit = self._host.while_member(peer.node, peer.registration)
+        admit = self.while_member(peer)
         try:
             page: Message | None = await self._ask_page(peer, project, project.replica.vv)
             for _ in range(PAGES_PER_PULL_MAX):

@@ -33,7 +33,8 @@ class Peer:
     url: str
     registration: str = ""
     answers_as: str = ""
-    """The registration that it named in its last answer; another one if somebody else has its place by now."""
+    """The registration that it named in its last answer that names one; another one if somebody else has its place by
+    now. Empty for an earlier version."""
     interval_s: float = 1.0
     """How often digests are due; contacts that come closer together (pushes) do not make a pause suspicious."""
     known_s: float | None = None

@@ -188,7 +188,7 @@ class PeerService:
         after = message.vv("vv")
         project = self._host.projects.get(name)
         if project is None:
-            return messages.encode({"changes": [], "more": False, "reached": []})
+            return self._page([], {})
         through = dict(project.replica.vv)
         left_out = message.incarnations("skip")
         for incarnation in left_out:
@@ -198,7 +198,7 @@ class PeerService:
             project, after=after, through=through, limit_bytes=page_bytes, left_out=left_out
         )
         if not records and not version_vector.covers(after, through):
-            return messages.encode({"changes": [], "more": False, "reached": [], "behind": True})
+            return self._page([], {}, behind=True)
         changes: list[bytes] = []
         size = 0
         reached: dict[int, int] = {}
@@ -211,7 +211,20 @@ class PeerService:
             reached[record.incarnation] = record.seq
         self._host.count_bytes("sent", "payload", size)
         more = not version_vector.covers(version_vector.join(after, reached), through)
-        return messages.encode({"changes": changes, "more": more, "reached": messages.flat_vv(reached)})
+        return self._page(changes, reached, more=more)
+
+    def _page(
+        self, changes: list[bytes], reached: dict[int, int], *, more: bool = False, behind: bool = False
+    ) -> bytes:
+        return messages.encode(
+            {
+                "as": self._host.registration,
+                "changes": changes,
+                "more": more,
+                "reached": messages.flat_vv(reached),
+                "behind": behind,
+            }
+        )
 
     async def _push(self, caller: PeerIdentity, message: Message) -> bytes:
         have: dict[str, list[int]] = {}

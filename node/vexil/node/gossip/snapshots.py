@@ -172,6 +172,7 @@ class SnapshotService:
         served.asked_s = trio.current_time()
         return messages.encode(
             {
+                "as": self._host.registration,
                 "cut": number,
                 "header_bytes": len(served.cut.header),
                 "objects": served.cut.size,
