@@ -218,3 +218,14 @@ async def test_the_past_can_be_trimmed_again(store: Store) -> None:
     await store.write_past("p", [row(A, 7)])
     await store.write_changes([row(A, 8)])
     assert await rows_of(store) == [row(A, 7).raw, row(A, 8).raw]
+
+
+async def test_a_shared_log_says_where_its_newest_rows_without_a_gap_begin() -> None:
+    """A slot that joins by a snapshot leaves a gap. What the others of its region had written before that stays."""
+    world = SimulatedStoreWorld()
+    store = await world.connect()
+    await store.write_changes([row(A, seq) for seq in (1, 2, 6, 7)])
+    assert await store.log_start("p") == {A: 5}
+    await store.write_past("p", [row(A, seq) for seq in (5, 4, 3)])
+    assert await store.log_start("p") == {A: 0}
+    await world.close()

@@ -103,6 +103,7 @@ class Engine(GossipHost):
             seams.store,
             seams.rng,
             retention_days=settings.log_retention_days,
+            stored=lambda name: {} if self.writer is None else self.writer.stored.get(name, {}),
             on_refused=self.alarms.past_refused,
         )
         returns = [

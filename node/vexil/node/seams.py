@@ -229,7 +229,11 @@ class Store(Protocol):
         """Names of all projects that have a row."""
 
     async def log_start(self, project: str) -> Mapping[int, int]:
-        """Per incarnation that has a row: the seq before its first one. Below it `read_changes` has nothing."""
+        """Per incarnation that has a row: the seq before the first of its newest ones that have no gap between them.
+
+        There is a gap where a snapshot has come that stands for rows which nobody of the region had: below it
+        `read_changes` is of no use to whoever wants to go on from there.
+        """
 
     async def trim_changes(self, project: str, through: Mapping[int, int]) -> None:
         """Drop the rows with ``seq <= through[i]``; in slices, and harmless when repeated.

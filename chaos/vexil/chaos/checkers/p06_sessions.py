@@ -131,6 +131,9 @@ class Sessions(Checker):
 
     def _lacking(self, vector: Vector, wanted: Vector) -> list[str]:
         whole = self.graph.whole(PROJECT, vector)
+        if self.history.forked & whole.keys():
+            # Of two changes with one dot the graph knows the first, and not which of them is meant and what it ends.
+            return []
         # A token may name what an evicted node wrote behind its eviction: of what has ended nobody has more.
         over = self.graph.retired(PROJECT, whole) | self.history.forked
         return [

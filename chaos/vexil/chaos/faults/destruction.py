@@ -7,13 +7,12 @@ nobody.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from vexil.chaos.faults.fault import World
 from vexil.chaos.run.history import Destruction
 from vexil.chaos.world.simulated_archive import SimulatedArchive
-from vexil.chaos.world.simulated_cluster import SimulatedCluster
 from vexil.chaos.world.simulated_disk import SimulatedDisk
 from vexil.chaos.world.simulated_slot import Slot
 from vexil.chaos.world.simulated_store import SimulatedRegion
@@ -31,11 +30,12 @@ Known = Callable[[int], int]
 def destroying(world: World, slot: Slot) -> Iterator[None]:
     """The block destroys the disk of ``slot``, and never yields: note that it has, and what is safe no more.
 
-    That is what was safe before the block and is not after it, of all that any node has applied.
+    That is what was safe before the block and is not after it, of all that any node has applied. What only a node has
+    that is no member yet is not safe after it: such a node throws away what it has when it dies.
     """
-    before = _safe(world)
+    before = _safe(world, list(world.cluster.slots.values()))
     yield
-    after = _safe(world)
+    after = _safe(world, [each for each in world.cluster.slots.values() if not _is_half_joined(each)])
     history = world.history
     gone = {project: frozenset(dots - after[project]) for project, dots in before.items()}
     history.destructions.append(Destruction(history.now_s(), slot.name, slot.member, gone))
@@ -44,16 +44,17 @@ def destroying(world: World, slot: Slot) -> Iterator[None]:
             history.destroyed.setdefault(project, set()).update(lost)
 
 
-def _safe(world: World) -> dict[str, set[Dot]]:
+def _safe(world: World, slots: Sequence[Slot]) -> dict[str, set[Dot]]:
+    """What ``slots`` keep safe, and what any slot has laid aside."""
     records: dict[str, set[Dot]] = {}
     for slot in world.cluster.slots.values():
         media: list[SimulatedDisk | SimulatedArchive] = [*slot.archives]
-        if not _is_half_joined(slot):
+        if slot in slots:
             media.append(slot.disk)
         for medium in media:
             for record in medium.safe_records():
                 records.setdefault(record.project, set()).add((record.incarnation, record.seq))
-    stored = _stored(world.cluster)
+    stored = _stored(slots)
     return {
         project: {
             dot
@@ -65,12 +66,12 @@ def _safe(world: World) -> dict[str, set[Dot]]:
     }
 
 
-def _stored(cluster: SimulatedCluster) -> dict[str, list[Known]]:
+def _stored(slots: Iterable[Slot]) -> dict[str, list[Known]]:
     """By project what the rows of the slots say that their stores have."""
     stored: dict[str, list[Known]] = {}
-    for slot in cluster.slots.values():
+    for slot in slots:
         row = slot.store.member(slot.member)
-        if row is None or _is_half_joined(slot):
+        if row is None:
             continue
         for project, vv in row.vv.items():
             stored.setdefault(project, []).append(lambda incarnation, vv=vv: vv.get(incarnation, 0))  # type: ignore[misc]  # a default binds each vv
@@ -80,7 +81,7 @@ def _stored(cluster: SimulatedCluster) -> dict[str, list[Known]]:
 
 
 def _is_half_joined(slot: Slot) -> bool:
-    """Whether what the slot has is thrown away if its process dies now: it is no member yet."""
+    """Whether the slot is no member yet."""
     row = slot.store.member(slot.member)
     return row is not None and not row.registration
 

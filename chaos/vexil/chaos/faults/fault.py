@@ -32,6 +32,8 @@ class World(Protocol):
     plan: Plan
     listener: Listener
     """Who is told what clients were told."""
+    asked: set[tuple[str, str]]
+    """By slot: registrations that an operator has asked somebody to end, whatever he has heard of it."""
     frozen: bool
     """All faults end now: what an end would do in time is done for it."""
 

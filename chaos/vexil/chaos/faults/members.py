@@ -102,9 +102,8 @@ async def evict_unreachable(world: World, fault: Fault, rng: Random) -> End | No
 async def _evict(world: World, fault: Fault, rng: Random) -> End | None:
     """Have the place of ``fault`` evicted; who calls what this returns has it come back."""
     slot = world.cluster.slots.get(fault.places[0])
-    if slot is None or not await world.patiently(
-        fault, partial(ask_to_evict, world.cluster, slot, rng, asks=partial(world.history.harm.append, fault))
-    ):
+
+    if slot is None or not await world.patiently(fault, partial(_ask, world, fault, slot, rng)):
         return None
 
     _note_end(world, slot.member)
@@ -126,6 +125,24 @@ async def _evict(world: World, fault: Fault, rng: Random) -> End | None:
                 world.history.struck[fault.kind, step] += 1
 
     return come_back
+
+
+async def _ask(world: World, fault: Fault, slot: Slot, rng: Random) -> bool:
+    """Ask for it, unless somebody else has been evicted, or may have been, and is not back.
+
+    The operator knows of that though no node may that runs now.
+    """
+    last = {life.slot: life.registration for life in world.history.lives if life.registration}
+    over = world.history.ended.keys() | world.asked
+    if any((name, last.get(name, "")) in over for name in world.cluster.slots if name != slot.name):
+        await trio.lowlevel.checkpoint()
+        return False
+
+    def asks() -> None:
+        world.history.harm.append(fault)
+        world.asked.add((slot.name, last.get(slot.name, "")))
+
+    return await ask_to_evict(world.cluster, slot, rng, asks=asks)
 
 
 def _note_end(world: World, name: str) -> None:

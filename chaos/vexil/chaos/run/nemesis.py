@@ -38,6 +38,7 @@ class Nemesis:
         self.history = history
         self.plan = plan
         self.listener = listener
+        self.asked: set[tuple[str, str]] = set()
         self.frozen = False
         self._open: dict[int, tuple[Window, End]] = {}
         self._noted: dict[int, list[str]] = {}

@@ -5,7 +5,7 @@ A trim is a tombstone over a range: a row that was on its way when it landed sta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Final
 
@@ -76,8 +76,8 @@ class SimulatedLog:
             self._rows.pop(project, None)
 
     def start(self, project: str) -> dict[int, int]:
-        """Per incarnation that has a row: the seq before its first one."""
-        return {i: min(rows) - 1 for i, rows in self._rows.get(project, {}).items()}
+        """Per incarnation that has a row: the seq before the first of its newest ones that have no gap between them."""
+        return {i: _before_newest(rows) for i, rows in self._rows.get(project, {}).items()}
 
     def projects(self) -> Sequence[str]:
         """Names of the projects that have a row, ascending."""
@@ -155,3 +155,10 @@ def _runs(rows: _Rows) -> list[_Run]:
         runs[-1].append(rows[seq])
         before = seq
     return runs
+
+
+def _before_newest(seqs: Collection[int]) -> int:
+    first = max(seqs)
+    while first - 1 in seqs:
+        first -= 1
+    return first - 1

@@ -48,9 +48,13 @@ class Past:
         rng: Random,
         *,
         retention_days: int,
+        stored: Callable[[str], Mapping[int, int]],
         on_refused: Callable[[str, str, int], None],
     ) -> None:
-        """Nothing is wanted yet. ``on_refused(project, peer, rows)``: a peer has sent what its log cannot have."""
+        """Nothing is wanted yet. ``on_refused(project, peer, rows)``: a peer has sent what its log cannot have.
+
+        ``stored``: up to where nothing of a project is on its way to the store any more.
+        """
         self._host = host
         self._exchange = exchange
         self._peers = peers
@@ -58,6 +62,7 @@ class Past:
         self._rng = rng
         self._on_refused = on_refused
         self._retention_ms = retention_days * DAY_MS
+        self._stored = stored
         self._wanted: dict[str, None] = {}
         self._wake = trio.Event()
         self.followed: set[str] = set()
@@ -123,7 +128,10 @@ class Past:
         replica = project.replica
         heads = dict(replica.heads())
         tops = {**replica.retired, **replica.vv}
-        starts = await self._store.log_start(project.name)
+        starts = dict(await self._store.log_start(project.name))
+        for incarnation in await self._cut_off(project, starts):
+            # A snapshot stands for rows that are not here, and for some of which others of this region had the first.
+            del starts[incarnation]
         wanted = {i: starts.get(i, top) for i, top in tops.items()}
         oldest = hlcs.pack(max(0, self._host.wall_ms() - self._retention_ms))
         walk = PastWalk(
@@ -140,6 +148,26 @@ class Past:
             elif incarnation in heads:
                 walk.chains[incarnation] = heads[incarnation]
         return walk
+
+    async def _cut_off(self, project: Project, starts: Mapping[int, int]) -> set[int]:
+        """Of incarnations that have rows here those whose newest one has none, though it is not on its way."""
+        stored = self._stored(project.name)
+        tops = {i: min(stored.get(i, 0), project.replica.vv.get(i, 0)) for i in starts}
+        left = {i: top for i, top in tops.items() if top > starts[i]}
+        missing = set(left)
+        while left:
+            rows = await self._store.read_changes(
+                project.name,
+                after={i: top - 1 for i, top in left.items()},
+                through=left,
+                limit_bytes=messages.PAGE_BYTES,
+            )
+            if not rows:
+                break
+            for row in rows:
+                missing.discard(row.incarnation)
+                left.pop(row.incarnation, None)
+        return missing
 
     async def _previous(self, project: str, incarnation: int, start: int) -> bytes | None:
         """What the first row that is here says of the one before it."""

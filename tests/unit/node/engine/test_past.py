@@ -65,6 +65,31 @@ async def test_the_whole_log_follows_in_its_order(autojump_clock: object) -> Non
         assert dots[0][0] == both.us.incarnation
 
 
+@pytest.mark.parametrize("newer", [False, True], ids=["behind them", "between others"])
+async def test_rows_that_a_snapshot_stands_for_come_into_a_log_that_has_older_ones(
+    autojump_clock: object, *, newer: bool
+) -> None:
+    async with two(behind=False, embedded=False) as both:
+        await write(both.eu, creates("heard"))
+        eu = both.eu.incarnation
+        with trio.fail_after(PATIENCE_S):
+            while not await of_eu(both):  # noqa: ASYNC110 - two nodes, looked at from outside
+                await trio.sleep(0.5)
+        await missed(both)
+        await both.us.snapshots.take(both.peer, shop(both.us))
+        if newer:
+            await write(both.eu, creates("newer"))
+        whole = [*range(shop(both.eu).replica.vv[eu], 0, -1)]
+        with trio.fail_after(PATIENCE_S):
+            while await of_eu(both) != whole:  # noqa: ASYNC110 - two nodes, looked at from outside
+                await trio.sleep(0.5)
+
+
+async def of_eu(both: Two) -> list[int]:
+    """Of ``us-1``'s log what ``eu-1`` has written, newest first."""
+    return [seq for incarnation, seq in await history(both) if incarnation == both.eu.incarnation]
+
+
 async def test_it_goes_on_after_a_restart_and_asks_only_for_what_is_missing(autojump_clock: object) -> None:
     async with two(behind=False, embedded=True) as both:
         await missed(both)
