@@ -99,8 +99,12 @@ CASES = (
     Case(
         EvictedAreFenced,
         (changes.taken_of_an_evicted_one,),
-        (changes.under_way_through_others, changes.judged_before_it_was_known),
-        (histories.nothing, histories.exchange),
+        (
+            changes.under_way_through_others,
+            changes.under_way_through_one_with_a_snapshot,
+            changes.judged_before_it_was_known,
+        ),
+        (histories.nothing, histories.exchange, changes.taken_of_one_that_was_there_twice),
     ),
     Case(
         NothingComesBack,

@@ -212,6 +212,22 @@ def under_way_through_others(stage: Stage) -> None:
     right.take(change)
 
 
+def under_way_through_one_with_a_snapshot(stage: Stage) -> None:
+    left, right = stage.two()
+    third = stage.node("ap-1")
+    change = left.do("patch", **described("passed on"))
+    for each in stage.history.changes[PROJECT].values():
+        third.replica.apply(each)
+    right.hear_of_eviction(left)
+    stage.now_s += 2
+    right.take(change)
+
+
+def taken_of_one_that_was_there_twice(stage: Stage) -> None:
+    stage.history.harm.append(Fault(1, "copied_machine", 0.0, ("eu-1", "eu-50")))
+    taken_of_an_evicted_one(stage)
+
+
 def judged_before_it_was_known(stage: Stage) -> None:
     left, right = stage.two()
     change = left.do("patch", **described("on its way"))
