@@ -15,6 +15,7 @@ from vexil.crdt.change import NO_GENERATION
 from vexil.crdt.replica import Replica
 from vexil.crdt.schema import RETIRED_OBJECT
 from vexil.node.directory import Directory
+from vexil.node.membership import registration_of
 from vexil.node.project import Project
 
 Vectors = Mapping[str, Mapping[int, int]]
@@ -22,13 +23,17 @@ Vectors = Mapping[str, Mapping[int, int]]
 
 
 def evicted_incarnations(directory: Directory) -> set[int]:
-    """Those of registrations that were evicted: whatever ran in their slots, but for what runs there now."""
+    """Those of registrations that were evicted: whatever ran in their slots, but for what runs there now.
+
+    Of a slot that is registered again what ran last is told as current until the new process has begun.
+    """
     found: set[int] = set()
     for member in directory.members.values():
         if not member.registered:
             found.update(member.incarnations)
         elif member.evicted or member.superseded:
-            found.update(i for i in member.incarnations if i != member.current)
+            over = {*member.evicted, *member.superseded}
+            found.update(i for i in member.incarnations if i != member.current or registration_of(i) in over)
     return found
 
 

@@ -25,6 +25,7 @@ from vexil.crdt.pen import CellWrite
 from vexil.crdt.replica import Replica
 from vexil.crdt.schema import RETIRED_OBJECT, retired_field
 from vexil.node import membership
+from vexil.node.astray import evicted_incarnations
 from vexil.node.engine import Engine
 from vexil.node.engine_types import MustReturn
 from vexil.node.enrolment import EVICTED, MEMBER
@@ -322,6 +323,21 @@ async def test_of_an_evicted_node_nothing_goes_on_waiting(autojump_clock: object
         assert not shop(engine).waiting
         await push(engine, [changes[0]])
         assert shop(engine).replica.known(ENDED) == 1
+
+
+async def test_what_ran_last_in_a_slot_is_over_with_its_registration_before_anybody_has_begun_there(
+    autojump_clock: object,
+) -> None:
+    async with node() as (_, engine):
+        await join(engine, {}, caller=US_1, number=membership.registration_of(ENDED))
+        await begins(engine, ENDED)
+        assert ENDED not in evicted_incarnations(engine.directory)
+        await engine.write(
+            "_system", lambda _: eviction(engine.directory, "us-1", own="eu-1", by="test"), author="test"
+        )
+        await join(engine, {}, caller=US_1, number=JOINER)
+        assert engine.is_member("us-1", JOINER)
+        assert ENDED in evicted_incarnations(engine.directory)
 
 
 async def test_what_is_on_its_way_from_a_member_is_not_taken_once_it_is_evicted(
