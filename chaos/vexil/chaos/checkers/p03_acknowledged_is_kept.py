@@ -20,6 +20,7 @@ from vexil.chaos.world.convergence import engines
 from vexil.chaos.world.simulated_cluster import SimulatedCluster
 from vexil.chaos.world.simulated_slot import Slot
 from vexil.crdt.change import Change, Dot, render_id
+from vexil.crdt.schema import SYSTEM_PROJECT
 from vexil.node.engine import Engine
 from vexil.node.project import Project
 
@@ -117,11 +118,22 @@ class AcknowledgedIsKept(Checker):
         for dot, change in self.history.changes[name].items():
             if dot in kept or dot in destroyed or dot[0] in self.history.forked:
                 continue
+            if self._is_of_a_place_that_is_gone(name, change):
+                continue
             is_over = self.history.registration_ended_s(dot) is not None
             if not is_issued_again(change, keys, over=is_over) and not (
                 is_over and says_nothing_new(change, name, kept.values(), cluster)
             ):
                 self.violate(f"nobody has {change.id} of {name}, nor anything that has become of it")
+
+    def _is_of_a_place_that_is_gone(self, name: str, change: Change) -> bool:
+        """Whether it only says of a process that it runs, and the disk of its place was destroyed since.
+
+        Another node may have had it, and have given up its state.
+        """
+        author = self.history.authors.get(change.incarnation)
+        gone = author is not None and any(author.slot == each.slot for each in self.history.destructions)
+        return gone and name == SYSTEM_PROJECT and change.idempotency is None
 
     def _one_change_a_key(self, name: str, kept: Changes) -> None:
         keys = Counter(c.idempotency[0] for c in kept.values() if c.idempotency and not only_parks(c))
