@@ -94,7 +94,7 @@ class AcknowledgedIsKept(Checker):
         kept = {}
         for dot, change in self.history.changes[name].items():
             lacking = [slot for slot, replica in replicas.items() if replica.known(dot[0]) < dot[1]]
-            if not lacking:
+            if not lacking or (self.history.may_stay_apart and len(lacking) < len(replicas)):
                 kept[dot] = change
             elif len(lacking) < len(replicas) and dot[0] not in self.history.forked:
                 self.violate(f"{', '.join(lacking)} never got {change.id} of {name}")

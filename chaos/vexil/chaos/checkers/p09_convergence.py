@@ -25,6 +25,8 @@ class Convergence(Checker):
         """`Checker.waited`."""
         if wait not in JUDGED:
             return
+        if wait is Wait.CONVERGED and self.history.may_stay_apart:
+            return
         self.judged += wait is Wait.CONVERGED
         if not in_time:
             self.violate(f"this has not come in time: {wait.value}; {_where(cluster)}")

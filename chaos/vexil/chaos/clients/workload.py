@@ -25,7 +25,7 @@ from vexil.chaos.clients import wishes
 from vexil.chaos.clients.operations import CONTESTED, ENVIRONMENTS, PAIR, PEOPLE, PROJECT, READS, SOFT
 from vexil.chaos.clients.requests import NO_ANSWER, NOBODY_THERE, OK, Answer, Requests, Terms
 from vexil.chaos.clients.wishes import Wish
-from vexil.chaos.run.history import History, Outcome, Read, Write
+from vexil.chaos.run.history import LOG_CUT, History, Outcome, Read, Write
 from vexil.chaos.run.plan import Client, Operation, Plan
 from vexil.chaos.world.simulated_cluster import SimulatedCluster
 from vexil.chaos.world.simulated_slot import Slot
@@ -49,8 +49,6 @@ ELSEWHERE: Final = 0.5
 INSISTS_MAX: Final = 3
 """How often a script sends something again when a write has succeeded: that one, or one of a while ago."""
 DONE_KEPT: Final = 20
-LOG_CUT: Final = "log_shortened"
-"""The fault by which a node can forget a key that it had."""
 HERD_MAX: Final = 500
 HERD_READS: Final = 0.7
 """How much of a herd only reads."""

@@ -132,7 +132,7 @@ async def _ask(world: World, fault: Fault, slot: Slot, rng: Random) -> bool:
 
     The operator knows of that though no node may that runs now.
     """
-    last = {life.slot: life.registration for life in world.history.lives if life.registration}
+    last = {life.slot: life.registration for life in world.history.lives if life.ready_s is not None}
     over = world.history.ended.keys() | world.asked
     if any((name, last.get(name, "")) in over for name in world.cluster.slots if name != slot.name):
         await trio.lowlevel.checkpoint()

@@ -201,6 +201,10 @@ class Event:
     text: str
 
 
+LOG_CUT: Final = "log_shortened"
+"""The fault by which logs no longer reach back."""
+
+
 @dataclass(slots=True)
 class History:
     """All that happened in one run."""
@@ -263,6 +267,14 @@ class History:
         """When the registration ended under which a change was written; None if it has not, or nobody knows of one."""
         life = self.authors.get(dot[0])
         return None if life is None else self.ended.get((life.slot, life.registration))
+
+    @property
+    def may_stay_apart(self) -> bool:
+        """Whether a node on the other branch of a fork may be behind for good, until a person ends one of them.
+
+        States of two branches are not joined, and shortened logs may not reach back.
+        """
+        return bool(self.forked) and LOG_CUT in self.fired
 
     def violate(self, invariant: str, detail: str) -> None:
         """Something that must hold does not."""
