@@ -250,6 +250,13 @@ class Enrolment:
         """We have changes of a node that was evicted before it wrote them: nobody else ever takes them."""
         self._state_is_lost(ASTRAY)
 
+    def on_another_branch(self) -> None:
+        """A sponsor has another history of an incarnation than the one that we have half a state of."""
+        if self._joins:
+            self._must_return(
+                "half a state is of one history, and the sponsors who answer have another", keep=False
+            )
+
     def _state_is_lost(self, reason: str) -> None:
         if self._standing in {MEMBER, UNKNOWN, RESTORED}:
             self._must_return(reason)

@@ -19,7 +19,7 @@ from vexil.node.project import Project
 from vexil.node.repair import Repairs
 from vexil.node.repair_report import Repair
 from vexil.node.seams import StoreError
-from vexil.node.snapshots import BelowFloor, BeyondTheEnd
+from vexil.node.snapshots import BelowFloor, BeyondTheEnd, OtherBranch
 
 
 class GossipHost(PipelineObserver):
@@ -86,6 +86,8 @@ class GossipHost(PipelineObserver):
             self.enrolment.below_floor()
         if isinstance(error, BeyondTheEnd):
             self.enrolment.beyond_the_end()
+        if isinstance(error, OtherBranch):
+            self.enrolment.on_another_branch()
 
     def divergence_seen(self, project: str, peer: str) -> None:
         """Equal vectors, unequal state."""

@@ -78,6 +78,10 @@ class BeyondTheEnd(PeerNonsense):
     """Our state has more of an incarnation than its end, at which a peer's state has it retired."""
 
 
+class OtherBranch(PeerNonsense):
+    """Our state and the peer's have two histories of one incarnation: a person has to end one of them."""
+
+
 class Taker(Host, Protocol):
     """The node that takes a snapshot."""
 
@@ -273,6 +277,8 @@ class Snapshots:
         except CannotMerge as error:
             if self._is_beyond(live, incoming):
                 raise BeyondTheEnd(f"{project.name}: {error}") from None
+            if isinstance(error, crdt_merge.ForkMet):
+                raise OtherBranch(f"{project.name}: {error}") from None
             raise PeerNonsense(f"{project.name}: {error}") from None
         except TooManyCuts:
             raise StoreUnavailable(f"{project.name}: too many cuts are open here") from None

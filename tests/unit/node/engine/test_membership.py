@@ -36,7 +36,7 @@ from vexil.node.gossip.messages import Message
 from vexil.node.gossip.service import MEMBER_ASTRAY
 from vexil.node.membership import eviction
 from vexil.node.seams import PeerError, PeerIdentity, PeerRefused
-from vexil.node.snapshots import BelowFloor
+from vexil.node.snapshots import BelowFloor, OtherBranch
 
 US_1 = PeerIdentity("us-1", "us")
 FIRST, SECOND = "00000000000000aa", "00000000000000bb"
@@ -249,7 +249,9 @@ async def test_half_a_join_is_given_up_and_nothing_of_it_is_kept(autojump_clock:
                 assert set(member.evicted) == {joiner.registration}
 
 
-@pytest.mark.parametrize("told", [BelowFloor("_system", ours=True), PeerRefused(MEMBER_ASTRAY)])
+@pytest.mark.parametrize(
+    "told", [BelowFloor("_system", ours=True), OtherBranch("_system"), PeerRefused(MEMBER_ASTRAY)]
+)
 async def test_half_a_join_that_no_other_sponsor_can_complete_is_given_up_at_once(
     autojump_clock: object, told: PeerError
 ) -> None:
@@ -265,7 +267,7 @@ async def test_half_a_join_that_no_other_sponsor_can_complete_is_given_up_at_onc
                         await trio.sleep(0.0001)
                 # Its sponsor and what that had alone are lost, and the others have gone on without.
                 del place.board.engines["p://eu-1"]
-                if isinstance(told, BelowFloor):
+                if isinstance(told, BelowFloor | OtherBranch):
                     joiner.snapshot_ended("_system", "eu-2", "failed", told)
                 else:
                     joiner.call_failed("eu-2", "join", told)
@@ -289,6 +291,7 @@ async def test_a_member_that_starts_does_not_take_its_state_for_half_a_join(auto
             await trio.lowlevel.checkpoint()
         assert not again.ready
         again.enrolment.below_floor()
+        again.enrolment.on_another_branch()
         with trio.fail_after(60):
             await again.until_ready()
         assert again.enrolment.standing == "member"
